@@ -1,0 +1,17 @@
+"""Files to waveforms and back: reading, writing, rates and channels; the only room that touches soundfile and soxr."""
+
+from marssep.audio.files import Audio, check_waveform, decode_audio, read_audio
+from marssep.audio.resampling import resample, to_mono
+from marssep.audio.writing import encode_audio, quantise, write_audio
+
+__all__ = [
+    "Audio",
+    "check_waveform",
+    "decode_audio",
+    "encode_audio",
+    "quantise",
+    "read_audio",
+    "resample",
+    "to_mono",
+    "write_audio",
+]

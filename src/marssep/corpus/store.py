@@ -1,0 +1,189 @@
+"""The corpus as the rest of the house sees it: items to choose from, and their sounds and pictures in memory."""
+
+import hashlib
+import io
+import json
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image
+
+from marssep.audio import decode_audio, resample, to_mono
+from marssep.corpus.manifest import Group, Item, Kind, read_manifest
+from marssep.corpus.shards import ItemReader
+from marssep.errors import CorpusError
+
+MANIFEST = "manifest.jsonl"
+CORPUS_RATE = 32000
+"""Hz. Mixtures are made at this rate; the network hears up to 16 kHz."""
+
+_CACHE_FORMAT = "int16-mono-v1"
+_HEADER_BYTES = 128
+
+logger = logging.getLogger(__name__)
+
+PathLike = str | os.PathLike[str]
+
+
+class Corpus:
+    """One or several corpus folders, each a `manifest.jsonl` with files or tar shards beside it.
+
+    Sounds are decoded once per manifest into a memory map of 16-bit samples, so that a training start costs seconds.
+    The map lies in the corpus folder, or in the cache folder if that is not writable.
+    """
+
+    def __init__(self, folders: Sequence[PathLike]) -> None:
+        self.folders = [Path(folder) for folder in folders]
+        self.items: list[Item] = []
+        self._folder_of: dict[str, int] = {}
+        for number, folder in enumerate(self.folders):
+            for item in read_manifest(folder / MANIFEST):
+                if item.id in self._folder_of:
+                    raise CorpusError(f"{folder / MANIFEST}: id '{item.id}' occurs twice; ids must be unique.")
+                self._folder_of[item.id] = number
+                self.items.append(item)
+        self.by_id = {item.id: item for item in self.items}
+        self._readers = [ItemReader(folder) for folder in self.folders]
+        self._decoded: dict[int, _DecodedSounds] = {}
+
+    @classmethod
+    def open(cls, folder_or_folders: PathLike | Iterable[PathLike]) -> Self:
+        """Open one corpus folder or several as one.
+
+        Raises:
+            CorpusError: if a manifest is missing or broken, or an id occurs twice.
+        """
+        single = isinstance(folder_or_folders, str | os.PathLike)
+        return cls([folder_or_folders] if single else list(folder_or_folders))  # type: ignore[list-item, arg-type]
+
+    def select(
+        self,
+        *,
+        kind: Kind | None = None,
+        split: str | None = None,
+        group: Group | None = None,
+        label: str | None = None,
+    ) -> list[Item]:
+        """The items that match every given field, in the order of the manifests."""
+        wanted = {"kind": kind, "split": split, "group": group, "label": label}
+        fields = {name: value for name, value in wanted.items() if value is not None}
+        return [item for item in self.items if all(getattr(item, name) == value for name, value in fields.items())]
+
+    def audio(self, id: str, *, start: int = 0, length: int | None = None) -> np.ndarray:
+        """The waveform of a recording, or `length` samples of it from `start`: float32 [n], mono, at `CORPUS_RATE`.
+
+        Raises:
+            CorpusError: if there is no such recording.
+        """
+        item = self._item(id, "audio")
+        number = self._folder_of[id]
+        if number not in self._decoded:
+            sounds = [item for item in self.items if item.kind == "audio" and self._folder_of[item.id] == number]
+            self._decoded[number] = _DecodedSounds.open(self._readers[number], sounds)
+        return self._decoded[number].waveform(item.id, start, length)
+
+    def image(self, id: str) -> Image.Image:
+        """The picture of an item, RGB.
+
+        Raises:
+            CorpusError: if there is no such picture.
+        """
+        item = self._item(id, "image")
+        return Image.open(io.BytesIO(self._readers[self._folder_of[id]].read(item))).convert("RGB")
+
+    def data(self, id: str) -> bytes:
+        """The bytes of an item's file, as stored."""
+        return self._readers[self._folder_of[id]].read(self.by_id[id])
+
+    def decode_all(self) -> None:
+        """Build the decoded cache of every folder now instead of at the first sound."""
+        first = {self._folder_of[item.id]: item.id for item in self.items if item.kind == "audio"}
+        for id in first.values():
+            self.audio(id)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A memory map would be pickled as gigabytes of samples; workers open their own.
+        return self.__dict__ | {"_decoded": {}}
+
+    def _item(self, id: str, kind: Kind) -> Item:
+        item = self.by_id.get(id)
+        if item is None or item.kind != kind:
+            folders = ", ".join(str(folder) for folder in self.folders)
+            raise CorpusError(f"{folders}: no {kind} item '{id}'; is this the corpus the list was made for?")
+        return item
+
+
+class _DecodedSounds:
+    """A memory map of all waveforms of one folder, and where each begins."""
+
+    def __init__(self, path: Path, spans: dict[str, tuple[int, int]]) -> None:
+        self._spans = spans
+        self._samples = np.load(path, mmap_mode="r")
+
+    @classmethod
+    def open(cls, reader: ItemReader, items: list[Item]) -> Self:
+        digest = hashlib.sha256(f"{_CACHE_FORMAT} {CORPUS_RATE}".encode())
+        for item in items:
+            digest.update(f"\n{item.id} {item.path} {item.sha256}".encode())
+        name = f"decoded-{digest.hexdigest()[:16]}"
+        folder = reader.folder
+        if not _is_built(folder, name) and not os.access(folder, os.W_OK):
+            folder = _cache_folder()
+        if not _is_built(folder, name):
+            _build(reader, items, folder / name)
+        rows = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        return cls(folder / f"{name}.npy", {id: (start, length) for id, start, length in rows})
+
+    def waveform(self, id: str, start: int, length: int | None) -> np.ndarray:
+        first, total = self._spans[id]
+        stop = total if length is None else min(start + length, total)
+        return self._samples[first + min(start, stop) : first + stop].astype(np.float32) / np.float32(32768.0)
+
+
+def _is_built(folder: Path, name: str) -> bool:
+    return (folder / f"{name}.json").is_file() and (folder / f"{name}.npy").is_file()
+
+
+def _build(reader: ItemReader, items: list[Item], target: Path) -> None:
+    """Decode every sound into `target`.npy and .json; other processes see both or neither."""
+    logger.info("decoding %d sounds of %s once, into %s.npy", len(items), reader.folder, target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.parent == reader.folder:  # the cache folder is shared by many corpora
+        for stale in target.parent.glob("decoded-*"):
+            stale.unlink(missing_ok=True)
+    partial = target.with_name(f"{target.name}.npy.{os.getpid()}.partial")
+    spans, total = [], 0
+    try:
+        with partial.open("wb") as out, ThreadPoolExecutor(2) as pool:
+            out.write(b"\0" * _HEADER_BYTES)
+            for item, samples in zip(items, pool.map(lambda item: _decode(reader, item), items), strict=True):
+                out.write(samples.tobytes())
+                spans.append((item.id, total, len(samples)))
+                total += len(samples)
+            out.seek(0)
+            header = {"descr": "<i2", "fortran_order": False, "shape": (total,)}
+            np.lib.format.write_array_header_1_0(out, header)
+            assert out.tell() == _HEADER_BYTES, "numpy changed the size of its header"
+        os.replace(partial, target.with_name(f"{target.name}.npy"))
+    finally:
+        partial.unlink(missing_ok=True)
+    index = target.with_name(f"{target.name}.json.{os.getpid()}.partial")
+    index.write_text(json.dumps(spans), encoding="utf-8")
+    os.replace(index, target.with_name(f"{target.name}.json"))
+
+
+def _decode(reader: ItemReader, item: Item) -> np.ndarray:
+    audio = decode_audio(reader.read(item), name=f"{reader.folder / item.path}")
+    waveform = resample(to_mono(audio.waveform), from_rate=audio.sample_rate, to_rate=CORPUS_RATE)
+    return np.round(np.clip(waveform, -1.0, 1.0) * 32767.0).astype("<i2")
+
+
+def _cache_folder() -> Path:
+    from marssep.query.weights import cache_folder  # brings torch, which listing a corpus can do without
+
+    return cache_folder() / "decoded"

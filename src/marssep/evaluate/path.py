@@ -1,0 +1,64 @@
+"""All queries of one recording in one pass, by the very steps that `Separator.separate` takes for one."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from marssep.model import LoadedModel, normalise
+from marssep.separate.blocks import apply_mask, grid_power
+from marssep.separate.chunks import BATCH, QUIET, chunk_starts, cross_fade
+
+
+@dataclass(frozen=True, slots=True)
+class SeparatedQueries:
+    """What a model makes of every query; the gate is open, so that its effect can be told apart from the mask's.
+
+    Attributes:
+        targets: one estimate for each query.
+        presence: probability that each sound is there.
+    """
+
+    targets: Float[Tensor, "q n"]
+    presence: Float[Tensor, " q"]
+
+
+@torch.inference_mode()
+def separate_queries(
+    model: LoadedModel, mixture: Float[Tensor, " n"], sample_rate: int, queries: Float[Tensor, "q d"]
+) -> SeparatedQueries:
+    """Separate one recording by several queries; the network sees the mixture once.
+
+    Args:
+        model: network and settings.
+        mixture: one channel, full scale 1.0.
+        sample_rate: Hz.
+        queries: unit-norm embeddings.
+    """
+    spectral = model.spectral
+    power = grid_power(mixture[None], sample_rate, spectral)
+    masks, presence = _propose(model, power, queries)
+    waveforms = [apply_mask(mixture[None], mask, sample_rate, spectral)[0] for mask in masks]
+    return SeparatedQueries(torch.stack(waveforms), presence)
+
+
+def _propose(
+    model: LoadedModel, power: Float[Tensor, "bands steps"], queries: Float[Tensor, "q d"]
+) -> tuple[Float[Tensor, "q bands steps"], Float[Tensor, " q"]]:
+    """As `marssep.separate.chunks.propose`, for several targets."""
+    if not power.any():  # digital silence: nothing is there
+        return power.expand(len(queries), -1, -1), torch.zeros(len(queries))
+    chunk_steps, n_steps = model.config.chunk_steps, power.shape[-1]
+    starts = chunk_starts(n_steps, chunk_steps)
+    padded = F.pad(power, (0, max(0, chunk_steps - n_steps)))
+    chunks = torch.stack([padded[:, start : start + chunk_steps] for start in starts.tolist()])
+    outputs = [
+        model.network(batch * normalise(batch), queries.expand(len(batch), -1, -1)) for batch in chunks.split(BATCH)
+    ]
+    masks = torch.sigmoid(torch.cat([output.logits.float() for output in outputs]))
+    level = chunks.mean((1, 2))
+    heard = torch.cat([output.presence.float() for output in outputs])[level >= QUIET * level.max()]
+    whole = torch.stack([cross_fade(masks[:, query], starts, n_steps=n_steps) for query in range(len(queries))])
+    return whole, torch.sigmoid(heard.amax(0))

@@ -1,0 +1,163 @@
+"""The threshold of presence: how many absent sounds are rejected against how much of the present ones is kept."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from marssep.errors import UsageError
+from marssep.evaluate.results import Modality
+from marssep.evaluate.scores import Score, column
+
+REJECTED_GOAL = 0.90
+KEPT_GOAL = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Roc:
+    """Every threshold worth trying and what it gives; `kept` falls and `rejected` rises along the axis.
+
+    Attributes:
+        threshold: presence below it is taken as absent.
+        kept: share of the present sounds' improvement that is kept (`kept_gain`).
+        rejected: share of absent queries that are answered with (near) silence.
+        area: probability that a present query scores above an absent one (0.5 is chance), the area under the ROC curve.
+    """
+
+    threshold: Float[np.ndarray, " k"]
+    kept: Float[np.ndarray, " k"]
+    rejected: Float[np.ndarray, " k"]
+    area: float
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceChoice:
+    """The chosen threshold and what it gives on the data it was chosen on."""
+
+    threshold: float
+    kept: float
+    rejected: float
+    meets_goals: bool
+    area: float
+    n_present: int
+    n_absent: int
+
+
+def kept_gain(gain: ArrayLike, rejected: ArrayLike) -> Float[np.ndarray, "*n"]:
+    """SI-SDRi as a user meets it when the gate may reject: min(SI-SDRi, 0) for a rejected query.
+
+    SI-SDR does not see level, so an estimate that the gate turned down to nothing would keep its full score although
+    nobody hears it: counting that would reward rejecting everything. Rejection delivers nothing, hence 0 dB; and a
+    separation that did harm keeps its negative score, so that rejecting it does not pass for a gain.
+
+    Args:
+        gain: SI-SDRi of each present query without the gate, dB.
+        rejected: whether the gate rejects it.
+    """
+    gain = np.asarray(gain, dtype=np.float64)
+    return np.where(np.asarray(rejected, dtype=bool), np.minimum(gain, 0.0), gain)
+
+
+def roc(
+    present: ArrayLike, absent: ArrayLike, *, gain: ArrayLike | None = None, suppressed: ArrayLike | None = None
+) -> Roc:
+    """Kept and rejected shares at every threshold between two neighbouring scores.
+
+    Args:
+        present: presence scores of queries whose sound is in the mixture.
+        absent: presence scores of queries whose sound is not.
+        gain: SI-SDRi of the present queries in dB; None counts every present query alike.
+        suppressed: whether the mask alone already silenced the absent query (15 dB or more below the mixture).
+
+    Raises:
+        ValueError: if either list is empty or lengths differ.
+    """
+    present, absent = np.asarray(present, dtype=np.float64), np.asarray(absent, dtype=np.float64)
+    gains = np.ones_like(present) if gain is None else np.asarray(gain, dtype=np.float64)
+    silenced = np.zeros(absent.shape, dtype=bool) if suppressed is None else np.asarray(suppressed, dtype=bool)
+    if present.size == 0 or absent.size == 0 or gains.shape != present.shape or silenced.shape != absent.shape:
+        raise ValueError(
+            f"a threshold needs present and absent scores, each with its gain or suppression: got {present.size} "
+            f"scores with {gains.size} gains and {absent.size} scores with {silenced.size} suppressions."
+        )
+    scores = np.unique(np.concatenate([present, absent]))
+    middle = (scores[1:] + scores[:-1]) / 2.0
+    threshold = np.concatenate([[min(0.0, scores[0])], middle, [math.nextafter(scores[-1], math.inf)]])
+    kept = kept_gain(gains[None], present[None] < threshold[:, None]).sum(1)
+    total = gains.sum()
+    rejected = (silenced[None] | (absent[None] < threshold[:, None])).mean(1)
+    below = (absent[None] < present[:, None]).mean() + 0.5 * (absent[None] == present[:, None]).mean()
+    return Roc(threshold, kept / total if total else np.full_like(kept, np.nan), rejected, float(below))
+
+
+def choose_threshold(
+    present: ArrayLike,
+    absent: ArrayLike,
+    *,
+    gain: ArrayLike | None = None,
+    suppressed: ArrayLike | None = None,
+    rejected_goal: float = REJECTED_GOAL,
+    kept_goal: float = KEPT_GOAL,
+) -> PresenceChoice:
+    """Threshold with the best worse-off goal, each margin measured in its own allowance (10 % and 5 % by default).
+
+    Where some threshold meets both goals, the one with most room to spare is chosen; where none does, the one that
+    misses by least. Choose on a validation list and report on another.
+
+    Args:
+        present: as in `roc`.
+        absent: as in `roc`.
+        gain: as in `roc`.
+        suppressed: as in `roc`.
+        rejected_goal: wanted share of absent queries rejected, in (0, 1).
+        kept_goal: wanted share of SI-SDRi kept, in (0, 1).
+
+    Raises:
+        ValueError: if either list is empty or lengths differ.
+    """
+    curve = roc(present, absent, gain=gain, suppressed=suppressed)
+    margin = np.minimum(
+        (curve.rejected - rejected_goal) / (1.0 - rejected_goal), (curve.kept - kept_goal) / (1.0 - kept_goal)
+    )
+    best = int(np.nanargmax(margin)) if np.isfinite(margin).any() else 0
+    return PresenceChoice(
+        threshold=float(curve.threshold[best]),
+        kept=float(curve.kept[best]),
+        rejected=float(curve.rejected[best]),
+        meets_goals=bool(curve.rejected[best] >= rejected_goal and curve.kept[best] >= kept_goal),
+        area=curve.area,
+        n_present=np.asarray(present).size,
+        n_absent=np.asarray(absent).size,
+    )
+
+
+def choose_from_scores(
+    scores: Sequence[Score], *, modality: Modality = "text", absent_level_db: float = 15.0
+) -> PresenceChoice:
+    """Threshold for a model from its scores on a validation list (`Report.scores`).
+
+    Args:
+        scores: of one evaluation; presence and suppression in them are without a gate.
+        modality: kind of query whose presence is looked at.
+        absent_level_db: an absent sound whose target lies this far below the mixture needs no gate.
+
+    Raises:
+        UsageError: if the list has no present or no absent queries of this kind.
+    """
+    ours = [score for score in scores if score.system == "model" and score.modality == modality]
+    present = [score for score in ours if score.present and np.isfinite(score.si_sdr_improvement_db)]
+    absent = [score for score in ours if not score.present]
+    if not present or not absent:
+        raise UsageError(
+            f"a presence threshold needs present and absent queries by {modality}: the list has {len(present)} and "
+            f"{len(absent)}; choose it on a list that has both."
+        )
+    return choose_threshold(
+        column(present, "presence"),
+        column(absent, "presence"),
+        gain=column(present, "si_sdr_improvement_db"),
+        suppressed=column(absent, "suppression_db") >= absent_level_db,
+    )

@@ -1,0 +1,189 @@
+"""A results file as the Markdown tables that README and docs include and `marssep report` prints."""
+
+from collections.abc import Sequence
+
+from marssep.evaluate.results import ClassRow, Figure, Modality, Results, SystemRow
+
+_NAMES = {
+    "mixture": "mixture (doing nothing)",
+    "oracle_grid": "oracle ratio mask, our grid",
+    "oracle_stft": "oracle ratio mask, full STFT",
+    "model": "marssep",
+    "model_gated": "marssep, gated by presence",
+}
+_GROUPS = ("instrument", "sound", "speech")
+
+
+def markdown(results: Results, *, classes: bool = True) -> str:
+    """All tables of a results file.
+
+    Args:
+        results: as read by `read_results`.
+        classes: whether the long table of classes is included; classes below 0 dB are named in any case.
+    """
+    parts = [
+        _head(results),
+        _systems(results),
+        _groups(results),
+        _paired(results),
+        _presence(results),
+        _harmed(results),
+    ]
+    if classes:
+        parts.append(_classes(results))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(results: Results) -> str:
+    mixtures, model, versions = results.mixtures, results.model, results.versions
+    sha = (model.sha256 or "none")[:12]
+    level = round(100 * float(results.settings.get("level", 0.95)))
+    return (
+        f"### {mixtures.name}\n\n"
+        f"{mixtures.n_mixtures} mixtures, {mixtures.n_present} queries for sounds that are there, {mixtures.n_absent} "
+        f"for absent ones (list sha256 {mixtures.sha256[:12]}). Model `{model.name}` (sha256 {sha}, "
+        f"{model.parameters or 0:,} parameters, {results.date[:10]}, marssep {versions.get('marssep', '?')}, "
+        f"torch {versions.get('torch', '?')}, {results.wall_seconds:.0f} s). "
+        f"Means with {level} % bootstrap intervals over mixtures, in dB."
+    )
+
+
+def _systems(results: Results) -> str:
+    rows = [row for row in results.systems if row.group == "all"]
+    header = ["system", "query", "n", "SI-SDRi", "median", "SNR", "museval SDR / SIR / SAR (n)"]
+    return _table(header, [_system_cells(row) for row in rows])
+
+
+def _system_cells(row: SystemRow) -> list[str]:
+    bss = row.bss
+    return [
+        _NAMES[row.system],
+        row.modality or "",
+        str(row.si_sdr_improvement_db.n),
+        _interval(row.si_sdr_improvement_db),
+        _decimal(row.si_sdr_improvement_db.median),
+        "" if row.snr_db is None else _decimal(row.snr_db.mean),
+        "" if bss is None else f"{_decimal(bss.sdr_db)} / {_decimal(bss.sir_db)} / {_decimal(bss.sar_db)} ({bss.n})",
+    ]
+
+
+def _groups(results: Results) -> str:
+    header = ["SI-SDRi by group", "query", *_GROUPS]
+    rows = []
+    for row in (row for row in results.systems if row.group == "all" and row.system not in ("mixture", "model_gated")):
+        parts = [results.row(row.system, row.modality, group=group) for group in _GROUPS]
+        cells = ["" if part is None else _with_n(part.si_sdr_improvement_db) for part in parts]
+        rows.append([_NAMES[row.system], row.modality or "", *cells])
+    return _table(header, rows)
+
+
+def _paired(results: Results) -> str:
+    header = ["paired difference of SI-SDRi", "n", "mean"]
+    rows = [
+        [f"{row.modality} - {row.baseline}", str(row.difference_db.n), _interval(row.difference_db, sign=True)]
+        for row in results.paired
+    ]
+    return _table(header, rows)
+
+
+def _presence(results: Results) -> str:
+    level = results.settings.get("absent_level_db", 15.0)
+    header = [
+        "presence",
+        "threshold",
+        "ROC area",
+        f"absent: target >= {level:g} dB below the mixture",
+        "the same without the gate",
+        "absent n",
+        "present: share of SI-SDRi kept",
+        "present rejected",
+    ]
+    rows = [
+        [
+            row.modality,
+            f"{row.threshold:.3f}",
+            _decimal(row.area, digits=3),
+            _percent(row.absent_suppressed),
+            _percent(row.absent_suppressed_by_mask),
+            str(row.absent_suppressed.n),
+            _percent(row.kept),
+            _percent(row.present_rejected),
+        ]
+        for row in results.presence
+    ]
+    return _table(header, rows)
+
+
+def _harmed(results: Results) -> str:
+    lines = []
+    for modality in _modalities(results.classes):
+        harmed = [row for row in results.classes if row.modality == modality and (_mean(row) or 0.0) < 0.0]
+        named = ", ".join(
+            f"{row.label} {_decimal(_mean(row))} ({row.si_sdr_improvement_db.n})"
+            for row in sorted(harmed, key=_by_mean)
+        )
+        lines.append(f"Classes below 0 dB by {modality} (n): {named or 'none'}.")
+    return "  \n".join(lines)
+
+
+def _classes(results: Results) -> str:
+    modalities = _modalities(results.classes)
+    table: dict[tuple[str, str], dict[str, ClassRow]] = {}
+    for row in results.classes:
+        table.setdefault((row.group, row.label), {})[row.modality] = row
+    rows = []
+    for (group, label), by_modality in sorted(table.items()):
+        cells = [_with_n(by_modality[one].si_sdr_improvement_db) if one in by_modality else "" for one in modalities]
+        rows.append([label, group, *cells])
+    return _table(["SI-SDRi by class", "group", *modalities], rows)
+
+
+def _modalities(rows: Sequence[ClassRow]) -> list[Modality]:
+    return list(dict.fromkeys(row.modality for row in sorted(rows, key=lambda row: _ORDER.index(row.modality))))
+
+
+_ORDER: tuple[Modality, ...] = ("text", "audio", "image", "composed")
+
+
+def _mean(row: ClassRow) -> float | None:
+    return row.si_sdr_improvement_db.mean
+
+
+def _by_mean(row: ClassRow) -> float:
+    return _mean(row) or 0.0
+
+
+def _with_n(figure: Figure) -> str:
+    return f"{_interval(figure)} ({figure.n})" if figure.n else ""
+
+
+def _interval(figure: Figure, *, sign: bool = False) -> str:
+    text = _decimal(figure.mean, sign=sign)
+    if figure.low is None or figure.high is None:
+        return text
+    return f"{text} [{_decimal(figure.low, sign=sign)}, {_decimal(figure.high, sign=sign)}]"
+
+
+def _percent(figure: Figure) -> str:
+    if figure.mean is None:
+        return ""
+    text = f"{100 * figure.mean:.1f} %"
+    return (
+        text
+        if figure.low is None or figure.high is None
+        else f"{text} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+    )
+
+
+def _decimal(value: float | None, *, digits: int = 2, sign: bool = False) -> str:
+    if value is None:
+        return ""
+    rounded = round(value, digits) + 0.0  # no "-0.00"
+    return f"{rounded:+.{digits}f}" if sign else f"{rounded:.{digits}f}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,16 @@
+"""Mixture power on the grid and query embeddings in, mask logits and presence out."""
+
+from marssep.model.network import MaskNetwork, MaskOutput, normalise
+from marssep.model.store import ARCHITECTURES, LoadedModel, ModelConfig, build_network, load_model, save_model
+
+__all__ = [
+    "ARCHITECTURES",
+    "LoadedModel",
+    "MaskNetwork",
+    "MaskOutput",
+    "ModelConfig",
+    "build_network",
+    "load_model",
+    "normalise",
+    "save_model",
+]

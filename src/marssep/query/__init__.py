@@ -1,0 +1,29 @@
+"""What is asked for: queries, the encoders that place them on one unit sphere, fusion, mixup and negatives."""
+
+from marssep.query.bank import EmbeddingBank
+from marssep.query.encoder import ENCODERS, MODALITIES, Modality, QueryEncoder, load_encoder, load_heads, save_heads
+from marssep.query.features import TrunkFeatures
+from marssep.query.fusion import DEFAULT_WEIGHTS, fuse, negate, query_mixup
+from marssep.query.query import Query, embed_negative, embed_query, load_image
+from marssep.query.weights import fetch
+
+__all__ = [
+    "DEFAULT_WEIGHTS",
+    "ENCODERS",
+    "MODALITIES",
+    "EmbeddingBank",
+    "Modality",
+    "Query",
+    "QueryEncoder",
+    "TrunkFeatures",
+    "embed_negative",
+    "embed_query",
+    "fetch",
+    "fuse",
+    "load_encoder",
+    "load_heads",
+    "load_image",
+    "negate",
+    "query_mixup",
+    "save_heads",
+]

@@ -1,0 +1,184 @@
+"""What every query encoder can do, and the table of encoders."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import torch
+from jaxtyping import Float32
+from PIL import Image
+from torch import Tensor, nn
+
+from marssep.errors import ModelError, UsageError
+
+Modality = Literal["text", "audio", "image"]
+MODALITIES: tuple[Modality, ...] = ("text", "audio", "image")
+_BATCH = 64  # texts or pictures at once: bounds the memory
+
+
+class QueryEncoder(nn.Module, ABC):
+    """Frozen trunks and a head per modality; all three modalities share one unit sphere.
+
+    Subclasses give the features; the heads are ours. The encoder stays in evaluation mode: the separator must not see
+    another embedding in training than in use. Whoever trains the heads switches `encoder.heads` alone.
+
+    Attributes:
+        name: key in `ENCODERS`.
+        dimension: of the shared space.
+        heads: `text`, `audio`, `image`: features -> unit-norm embeddings.
+        fingerprint: changes whenever the embeddings may change; for caches and model cards.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, dimension: int, heads: dict[str, nn.Module], fingerprint: str) -> None:
+        super().__init__()
+        self.dimension = dimension
+        self.heads = nn.ModuleDict(heads)
+        self.fingerprint = fingerprint
+
+    @abstractmethod
+    def text_features(self, texts: Sequence[str]) -> Float32[Tensor, "b f"]:
+        """Trunk features of texts."""
+
+    @abstractmethod
+    def audio_features(self, waveform: Float32[Tensor, "b n"], sample_rate: int) -> Float32[Tensor, "b f"]:
+        """Trunk features of waveforms of any rate and length; differentiable."""
+
+    def audio_crops(
+        self, waveform: Float32[Tensor, " n"], sample_rate: int, spans: Sequence[tuple[float, float]]
+    ) -> Float32[Tensor, "k f"]:
+        """Trunk features of parts of one recording.
+
+        Args:
+            waveform: the recording.
+            sample_rate: Hz.
+            spans: begin and end of each part, as shares of the length.
+        """
+        n = waveform.shape[-1]
+        edges = [(min(int(begin * n), n - 1), max(int(end * n), int(begin * n) + 1)) for begin, end in spans]
+        return torch.cat([self.audio_features(waveform[None, begin:end], sample_rate) for begin, end in edges])
+
+    @abstractmethod
+    def image_features(self, images: Sequence[Image.Image]) -> Float32[Tensor, "b f"]:
+        """Trunk features of pictures of any size and mode."""
+
+    def embed_text(self, texts: Sequence[str]) -> Float32[Tensor, "b d"]:
+        """Unit-norm embeddings of texts."""
+        parts = [self.text_features(texts[at : at + _BATCH]) for at in range(0, len(texts), _BATCH)]
+        return self._project("text", torch.cat(parts))
+
+    def embed_audio(self, waveform: Float32[Tensor, "b n"], *, sample_rate: int) -> Float32[Tensor, "b d"]:
+        """Unit-norm embeddings of waveforms.
+
+        Args:
+            waveform: on any device; moved to that of the encoder.
+            sample_rate: Hz.
+
+        Raises:
+            UsageError: not `[b, n]`, no samples, or a rate below 1 Hz.
+        """
+        if waveform.ndim != 2 or waveform.shape[-1] == 0:
+            raise UsageError(f"A query waveform must be [b, n] with n > 0, not {list(waveform.shape)}.")
+        if sample_rate < 1:
+            raise UsageError(f"The sample rate of a query must be at least 1 Hz, not {sample_rate}.")
+        return self._project("audio", self.audio_features(waveform.to(self.device, torch.float32), sample_rate))
+
+    def embed_image(self, images: Sequence[Image.Image]) -> Float32[Tensor, "b d"]:
+        """Unit-norm embeddings of pictures."""
+        parts = [self.image_features(images[at : at + _BATCH]) for at in range(0, len(images), _BATCH)]
+        return self._project("image", torch.cat(parts))
+
+    def vocabulary(self) -> list[str]:
+        """Words beyond any corpus whose neighbours the heads should keep; none by default."""
+        return []
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.heads.parameters()).device
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, whatever module this one is part of."""
+        return super().train(False)
+
+    def _project(self, modality: Modality, features: Tensor) -> Tensor:
+        made: Tensor = self.heads[modality](features)
+        return made
+
+
+def load_encoder(name: str, *, heads: Path | None = None) -> QueryEncoder:
+    """Load an encoder, ready for use, on the CPU.
+
+    Args:
+        name: `open` or `tiny`.
+        heads: safetensors file of other heads than the shipped ones.
+
+    Raises:
+        UsageError: unknown name.
+        ModelError: weights were not fetched, or the heads do not fit.
+    """
+    if name not in ENCODERS:
+        raise UsageError(f"No query encoder is called '{name}'; known: {', '.join(ENCODERS)}.")
+    encoder = ENCODERS[name]()
+    encoder.requires_grad_(False)
+    path = heads or shipped_heads(name)
+    if path is not None:
+        load_heads(encoder, path)
+    return encoder.eval()
+
+
+def shipped_heads(name: str) -> Path | None:
+    """Heads that come with the package, if there are any for this encoder."""
+    path = Path(__file__).parent.parent / "weights" / name / "heads.safetensors"
+    return path if path.is_file() else None
+
+
+def load_heads(encoder: QueryEncoder, path: Path) -> None:
+    """Load heads into an encoder.
+
+    Raises:
+        ModelError: missing or damaged file, or of another encoder.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        data = path.read_bytes()
+        state = {key: value.float() for key, value in load(data).items()}
+        encoder.heads.load_state_dict(state)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); give a heads.safetensors file.") from None
+    except (SafetensorError, RuntimeError) as error:
+        cause = str(error).splitlines()[0]
+        raise ModelError(f"{path}: these are no heads of the encoder '{encoder.name}' ({cause}); train or install them again.") from None
+    encoder.fingerprint = f"{encoder.name}-{hashlib.sha256(data).hexdigest()[:16]}"
+
+
+def save_heads(encoder: QueryEncoder, path: Path) -> None:
+    """Write the heads in half precision, atomically, and load them back so that everybody sees the rounded values."""
+    from safetensors.torch import save
+
+    state = {key: value.detach().cpu().half().contiguous() for key, value in encoder.heads.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(save(state))
+    partial.replace(path)
+    load_heads(encoder, path)
+
+
+def _build_open() -> QueryEncoder:
+    from marssep.query.open_encoder import OpenEncoder
+
+    return OpenEncoder()
+
+
+def _build_tiny() -> QueryEncoder:
+    from marssep.query.tiny_encoder import TinyEncoder
+
+    return TinyEncoder()
+
+
+ENCODERS: dict[str, Callable[[], QueryEncoder]] = {"open": _build_open, "tiny": _build_tiny}

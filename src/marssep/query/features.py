@@ -1,0 +1,156 @@
+"""Trunk features of a whole corpus, computed once: what the heads are trained on and the embedding bank is made from."""
+
+import json
+import logging
+import os
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+
+from marssep.query.encoder import QueryEncoder
+
+_LOG = logging.getLogger(__name__)
+_FORMAT = 1  # raise when the crops or the trunks' input change
+_BATCH = 64
+_SAVE_EVERY = 1000  # items: what an interrupted run loses at most
+N_CROPS = 6
+_LONGEST = 20.0  # seconds of a recording that count
+_CROP_SECONDS = (4.0, 6.0)
+
+
+class QueryCorpus(Protocol):
+    """What is needed of a corpus (`marssep.corpus.Corpus`); the room of corpora comes later than this one."""
+
+    items: list[Any]
+
+    def audio(self, id: str) -> np.ndarray: ...
+
+    def image(self, id: str) -> Image.Image: ...
+
+
+@dataclass(frozen=True)
+class TrunkFeatures:
+    """Features by content.
+
+    Attributes:
+        audio: sha256 of the file -> `[N_CROPS, f]` float16; the first crop is the whole recording.
+        image: sha256 of the file -> `[1, f]` float16.
+        text: caption -> `[f]` float16.
+    """
+
+    audio: dict[str, np.ndarray]
+    image: dict[str, np.ndarray]
+    text: dict[str, np.ndarray]
+
+    @classmethod
+    def build(
+        cls,
+        corpus: QueryCorpus,
+        encoder: QueryEncoder,
+        cache: Path,
+        *,
+        sample_rate: int = 32000,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> "TrunkFeatures":
+        """Compute what the cache does not have yet, and keep it.
+
+        Args:
+            corpus: its recordings, pictures and captions are read.
+            encoder: only its trunks are used.
+            cache: folder for the file, one per encoder; shared by corpora, since the key is the content.
+            sample_rate: of `corpus.audio`, Hz.
+            progress: called with (done, total) items.
+        """
+        path = cache / f"features-{encoder.name}-{_FORMAT}.safetensors"
+        known = read_arrays(path)
+        missing = _missing(corpus.items, known)
+        if any(missing.values()):
+            done, unsaved, total = 0, 0, sum(len(rows) for rows in missing.values())
+            _LOG.info("features of %d recordings, pictures and captions, once, into %s", total, path)
+            for kind, keys, features in _compute(corpus, encoder, missing, sample_rate):
+                known[kind].update(zip(keys, features.astype(np.float16), strict=True))
+                done += len(keys)
+                unsaved += len(keys)
+                if unsaved >= _SAVE_EVERY:
+                    write_arrays(path, known)
+                    unsaved = 0
+                if progress is not None:
+                    progress(done, total)
+            write_arrays(path, known)
+        return cls(**known)
+
+
+def _missing(items: Iterable[Any], known: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, str]]:
+    """Key -> id of what has to be computed, by kind; captions are their own id."""
+    missing: dict[str, dict[str, str]] = {"audio": {}, "image": {}, "text": {}}
+    for item in items:
+        if item.sha256 not in known[item.kind]:
+            missing[item.kind][item.sha256] = item.id
+        missing["text"].update({caption: caption for caption in item.captions if caption not in known["text"]})
+    return missing
+
+
+@torch.no_grad()
+def _compute(corpus: QueryCorpus, encoder: QueryEncoder, missing: dict[str, dict[str, str]], sample_rate: int) -> Any:
+    """Yield (kind, keys, features) in batches."""
+    for keys in _chunks(list(missing["text"])):
+        yield "text", keys, encoder.text_features(keys).cpu().numpy()
+    for keys in _chunks(list(missing["image"])):
+        images = [corpus.image(missing["image"][key]) for key in keys]
+        yield "image", keys, encoder.image_features(images).cpu().numpy()[:, None]
+    for key, id in missing["audio"].items():
+        waveform = torch.from_numpy(corpus.audio(id)[: int(_LONGEST * sample_rate)])
+        spans = _spans(len(waveform) / sample_rate, seed=zlib.crc32(key.encode()))
+        yield "audio", [key], encoder.audio_crops(waveform.to(encoder.device), sample_rate, spans).cpu().numpy()[None]
+
+
+def _spans(seconds: float, seed: int) -> list[tuple[float, float]]:
+    """The whole recording and random parts of it, as shares of its length."""
+    rng = np.random.default_rng(seed)
+    spans = [(0.0, 1.0)]
+    for _ in range(N_CROPS - 1):
+        length = min(rng.uniform(*_CROP_SECONDS) / seconds, rng.uniform(0.5, 1.0))
+        start = rng.uniform(0.0, 1.0 - length)
+        spans.append((start, start + length))
+    return spans
+
+
+def _chunks(keys: Sequence[str]) -> Iterable[list[str]]:
+    for at in range(0, len(keys), _BATCH):
+        yield list(keys[at : at + _BATCH])
+
+
+def read_arrays(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Read tables of arrays by key; empty tables if there is no usable file, since it can be made again."""
+    from safetensors import SafetensorError, safe_open
+
+    tables: dict[str, dict[str, np.ndarray]] = {"audio": {}, "image": {}, "text": {}}
+    if not path.is_file():
+        return tables
+    try:
+        with safe_open(path, framework="np") as opened:
+            keys = json.loads(opened.metadata()["keys"])
+            for kind in tables:
+                if keys[kind]:
+                    tables[kind] = dict(zip(keys[kind], opened.get_tensor(kind), strict=True))
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        _LOG.warning("%s is damaged (%s) and is made again", path, error)
+    return tables
+
+
+def write_arrays(path: Path, tables: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Write tables of equally shaped arrays by key, atomically."""
+    from safetensors.numpy import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    arrays = {kind: np.ascontiguousarray(np.stack(list(table.values()))) for kind, table in tables.items() if table}
+    keys = json.dumps({kind: list(table) for kind, table in tables.items()})
+    save_file(arrays, partial, metadata={"keys": keys})
+    partial.replace(path)

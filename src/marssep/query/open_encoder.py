@@ -1,0 +1,87 @@
+"""The encoder `open`: MiniLM, YAMNet and EfficientNet-Lite0 under heads trained on openly licensed sounds."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float32
+from PIL import Image
+from torch import Tensor, nn
+
+from marssep.errors import ModelError
+from marssep.query.encoder import QueryEncoder
+from marssep.query.heads import ProjectionHead
+from marssep.query.trunks import AudioTrunk, ImageTrunk, TextTrunk
+from marssep.query.trunks.image import image_pixels
+from marssep.query.weights import weights_folder
+
+DIMENSION = 512
+
+
+class OpenEncoder(QueryEncoder):
+    """Three frozen trunks of 31 million parameters in all; see docs/encoders.md for what each can do."""
+
+    name: ClassVar[str] = "open"
+
+    def __init__(self) -> None:
+        """Load the trunks from the cache; the heads are not trained until `load_heads`.
+
+        Raises:
+            ModelError: if the weights were not fetched or are damaged.
+        """
+        folder = weights_folder(self.name)
+        text, audio, image = TextTrunk(folder / "tokenizer.json"), AudioTrunk(), ImageTrunk()
+        trunks: dict[str, TextTrunk | AudioTrunk | ImageTrunk] = {"text": text, "audio": audio, "image": image}
+        for part, trunk in trunks.items():
+            _load_trunk(trunk, folder / f"{part}.safetensors")
+        for trunk in (audio, image):
+            trunk.to(memory_format=torch.channels_last)  # 2 to 3 times as fast on a CPU  # type: ignore[call-overload]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            heads: dict[str, nn.Module] = {
+                part: ProjectionHead(trunk.n_features, DIMENSION) for part, trunk in trunks.items()
+            }
+        super().__init__(DIMENSION, heads, f"{self.name}-untrained")
+        self.text_trunk, self.audio_trunk, self.image_trunk = text, audio, image
+
+    @torch.no_grad()
+    def text_features(self, texts: Sequence[str]) -> Float32[Tensor, "b 384"]:
+        """MiniLM's mean of token states."""
+        features: Tensor = self.text_trunk(self.text_trunk.tokens(texts).to(self.device))
+        return features
+
+    def audio_features(self, waveform: Float32[Tensor, "b n"], sample_rate: int) -> Float32[Tensor, "b 1024"]:
+        """YAMNet's mean over patches."""
+        features: Tensor = self.audio_trunk(waveform, sample_rate)
+        return features
+
+    def audio_crops(
+        self, waveform: Float32[Tensor, " n"], sample_rate: int, spans: Sequence[tuple[float, float]]
+    ) -> Float32[Tensor, "k 1024"]:
+        """As the base class says, in one run of the trunk."""
+        return self.audio_trunk.crops(waveform, sample_rate, spans)
+
+    @torch.no_grad()
+    def image_features(self, images: Sequence[Image.Image]) -> Float32[Tensor, "b 1280"]:
+        """EfficientNet-Lite0's pooled features."""
+        features: Tensor = self.image_trunk(image_pixels(images).to(self.device))
+        return features
+
+    def vocabulary(self) -> list[str]:
+        """The 521 class names of AudioSet and the 1000 of ImageNet."""
+        audio: list[str] = json.loads((weights_folder(self.name) / "audioset_classes.json").read_text(encoding="utf-8"))
+        table = Path(__file__).parent / "trunks" / "imagenet_classes.txt"
+        return audio + [line for line in table.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+
+
+def _load_trunk(trunk: nn.Module, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        trunk.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        cause = str(error).splitlines()[0]
+        raise ModelError(f"{path}: damaged ({cause}); run 'marssep models fetch open --force'.") from None

@@ -1,0 +1,107 @@
+"""What a person asks for: words, an example, a picture, any mix of them, and what they do not want."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from marssep.audio import read_audio, to_mono
+from marssep.errors import InputError, UsageError
+from marssep.query.encoder import Modality, QueryEncoder
+from marssep.query.fusion import fuse
+
+PathLike = str | os.PathLike[str]
+AudioQuery = PathLike | tuple[np.ndarray, int]
+ImageQuery = PathLike | Image.Image
+
+
+@dataclass(frozen=True)
+class Query:
+    """At least one of text, audio and image.
+
+    Attributes:
+        text: free text in English: a label, a synonym, a sentence.
+        audio: recording of such a sound: a file, or `(waveform [n] or [c, n], sample_rate in Hz)`.
+        image: picture of what makes the sound: a file or a PIL image.
+        weights: of the modalities, >= 0; `DEFAULT_WEIGHTS` for what is not named.
+        negative: text for what is not wanted.
+
+    Raises:
+        UsageError: if there is nothing in it.
+    """
+
+    text: str | None = None
+    audio: AudioQuery | None = None
+    image: ImageQuery | None = None
+    weights: Mapping[Modality, float] | None = None
+    negative: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("text", "negative"):
+            value = getattr(self, name)
+            if value is not None and not value.strip():
+                raise UsageError(f"The query's {name} has no words in it; say what you mean or leave it out.")
+        if self.text is None and self.audio is None and self.image is None:
+            raise UsageError("The query has nothing in it; give text, audio or an image.")
+
+
+@torch.no_grad()
+def embed_query(query: Query, encoder: QueryEncoder) -> Float32[Tensor, " d"]:
+    """Place of the wanted sound on the sphere, all modalities fused; the negative is not in it.
+
+    Raises:
+        InputError: a file is missing or cannot be read, or the sound is not usable.
+        UsageError: weights that do not fit.
+    """
+    embeddings: dict[Modality, Tensor] = {}
+    if query.text is not None:
+        embeddings["text"] = encoder.embed_text([query.text])[0]
+    if query.audio is not None:
+        waveform, sample_rate = _load_audio(query.audio)
+        embeddings["audio"] = encoder.embed_audio(torch.from_numpy(waveform)[None], sample_rate=sample_rate)[0]
+    if query.image is not None:
+        embeddings["image"] = encoder.embed_image([load_image(query.image)])[0]
+    return fuse(embeddings, query.weights)
+
+
+@torch.no_grad()
+def embed_negative(query: Query, encoder: QueryEncoder) -> Float32[Tensor, " d"] | None:
+    """Place of the sound that is not wanted, if the query names one."""
+    return None if query.negative is None else encoder.embed_text([query.negative])[0]
+
+
+def load_image(image: ImageQuery) -> Image.Image:
+    """Open a picture and decode it.
+
+    Raises:
+        InputError: missing, not a picture, or damaged.
+    """
+    if isinstance(image, Image.Image):
+        return image
+    path = Path(image)
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            return opened.copy()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such picture; check the path.") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: cannot be read as a picture ({cause}); use PNG, JPEG or WebP.") from None
+
+
+def _load_audio(audio: AudioQuery) -> tuple[np.ndarray, int]:
+    if isinstance(audio, tuple):
+        waveform, sample_rate = to_mono(np.asarray(audio[0])), int(audio[1])
+        if waveform.size == 0 or not np.isfinite(waveform).all():
+            raise InputError("The query's waveform is empty or has samples that are not numbers; give a clean example.")
+    else:
+        read = read_audio(audio)
+        waveform, sample_rate = to_mono(read.waveform), read.sample_rate
+    return np.ascontiguousarray(waveform, dtype=np.float32), sample_rate

@@ -1,0 +1,119 @@
+"""EfficientNet-Lite0 (ImageNet-1k): picture to a 1280-d vector, batch norms folded into the convolutions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float32
+from PIL import Image
+from torch import Tensor, nn
+
+N_CLASSES = 1000
+_SIDE = 224
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_BATCH_NORM_EPSILON = 1e-3
+# (repeats, kernel, stride, expansion, channels) of each stage
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+
+class _Convolution(nn.Conv2d):
+    """Convolution with the padding of TensorFlow's "same"."""
+
+    def forward(self, grid: Tensor) -> Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        if kernel > 1:
+            needed = [max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in grid.shape[-2:]]
+            grid = F.pad(grid, (needed[1] // 2, needed[1] - needed[1] // 2, needed[0] // 2, needed[0] - needed[0] // 2))
+        return super().forward(grid)
+
+
+class _Block(nn.Module):
+    """Inverted bottleneck: expand, filter each channel, project; added to its input where shapes allow."""
+
+    def __init__(self, width: int, channels: int, *, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = width * expansion
+        self.expand = _Convolution(width, inner, 1) if expansion > 1 else None
+        self.depthwise = _Convolution(inner, inner, kernel, stride=stride, groups=inner)
+        self.project = _Convolution(inner, channels, 1)
+        self.residual = stride == 1 and width == channels
+
+    def forward(self, grid: Tensor) -> Tensor:
+        inner = grid if self.expand is None else F.relu6(self.expand(grid))
+        made: Tensor = self.project(F.relu6(self.depthwise(inner)))
+        return made + grid if self.residual else made
+
+
+class ImageTrunk(nn.Module):
+    """Stem, 16 blocks, head, mean over the grid."""
+
+    n_features = 1280
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = _Convolution(3, 32, 3, stride=2)
+        blocks, width = [], 32
+        for repeats, kernel, stride, expansion, channels in _STAGES:
+            for index in range(repeats):
+                step = stride if index == 0 else 1
+                blocks.append(_Block(width, channels, kernel=kernel, stride=step, expansion=expansion))
+                width = channels
+        self.blocks = nn.Sequential(*blocks)
+        self.head = _Convolution(width, self.n_features, 1)
+        self.classifier = nn.Linear(self.n_features, N_CLASSES)
+
+    def forward(self, pixels: Float32[Tensor, "b 3 h w"]) -> Float32[Tensor, "b 1280"]:
+        """Pooled features of pictures from `image_pixels`."""
+        pooled: Tensor = F.relu6(self.head(self.blocks(F.relu6(self.stem(pixels))))).mean((2, 3))
+        return pooled
+
+
+def flatten_image(image: Image.Image) -> Image.Image:
+    """RGB picture; transparent parts become white, as on paper."""
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def image_pixels(images: Sequence[Image.Image]) -> Float32[Tensor, "b 3 224 224"]:
+    """Pictures as the trunk wants them: shorter side scaled to 224 (bicubic), centre cut out, ImageNet's mean and spread."""
+    rows = []
+    for image in images:
+        image = flatten_image(image)
+        scale = _SIDE / min(image.size)
+        width, height = (max(_SIDE, round(size * scale)) for size in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+        left, top = (width - _SIDE) // 2, (height - _SIDE) // 2
+        rows.append(np.asarray(image.crop((left, top, left + _SIDE, top + _SIDE)), dtype=np.float32))
+    pixels = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(values)[:, None, None] for values in (_MEAN, _STD))
+    return (pixels - mean) / std
+
+
+def convert_image_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Fold the batch norms of the EfficientNet-PyTorch checkpoint and rename its tensors to those of `ImageTrunk`."""
+    pairs = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
+    for block in range(sum(stage[0] for stage in _STAGES)):
+        old = f"_blocks.{block}."
+        parts = {"depthwise": ("_depthwise_conv", "_bn1"), "project": ("_project_conv", "_bn2")}
+        if block > 0:
+            parts["expand"] = ("_expand_conv", "_bn0")
+        for ours, (convolution, norm) in parts.items():
+            pairs[f"blocks.{block}.{ours}"] = (old + convolution, old + norm)
+    made = {"classifier.weight": state["_fc.weight"], "classifier.bias": state["_fc.bias"]}
+    for ours, (convolution, norm) in pairs.items():
+        gain = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + _BATCH_NORM_EPSILON).sqrt()
+        made[f"{ours}.weight"] = state[f"{convolution}.weight"] * gain[:, None, None, None]
+        made[f"{ours}.bias"] = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * gain
+    return made

@@ -1,0 +1,6 @@
+"""The user's object: load a model, ask for a sound, get it and the rest of the recording."""
+
+from marssep.separate.separation import Provenance, SavedFiles, Separation
+from marssep.separate.separator import Separator
+
+__all__ = ["Provenance", "SavedFiles", "Separation", "Separator"]

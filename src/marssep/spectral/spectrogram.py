@@ -1,0 +1,157 @@
+"""STFT at a recording's own rate, and the rate-independent log-frequency grid the network sees.
+
+The mask lives in hertz: rows of the grid are frequencies, not bins, so one network serves every sample rate and the
+recording itself is never resampled. `from_grid` interpolates a mask linearly between the rows; `pool` sums powers with
+the adjoint of that interpolation, so that inner products taken on the grid equal those taken on the bins.
+"""
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from marssep.settings import Settings
+
+
+class SpectralSettings(Settings):
+    """How waveforms become spectrograms and spectrograms become the network's grid."""
+
+    window_seconds: float = 0.064
+    """Length of the Hann window in seconds; 64 ms resolves the partials of low instruments."""
+    hop_seconds: float = 0.016
+    """Seconds between frames; a quarter of the window, so that masking leaves no audible frame rate."""
+    frames_per_step: int = 2
+    """The network sees every so-many-th frame: it runs on a coarser clock than the resynthesis."""
+    n_bands: int = 128
+    """Rows of the log-frequency grid."""
+    max_frequency: float = 16000.0
+    """Centre of the top row in hertz; bins above it share the top row's mask."""
+    corner_frequency: float = 700.0
+    """Where the rows turn from linear to logarithmic spacing, in hertz (700 is that of the mel scale)."""
+
+    @property
+    def step_seconds(self) -> float:
+        """Seconds between two columns of the grid."""
+        return self.hop_seconds * self.frames_per_step
+
+
+class Spectrogram:
+    """Everything between a waveform at any rate and a mask on the log-frequency grid.
+
+    Letters: n sample, f STFT bin, t STFT frame, `bands` grid row, `steps` grid column.
+    """
+
+    def __init__(self, settings: SpectralSettings | None = None) -> None:
+        self.settings = settings or SpectralSettings()
+
+    def n_fft(self, sample_rate: int) -> int:
+        """Window length in samples at `sample_rate` (Hz), even, at least 8."""
+        return max(8, 2 * round(self.settings.window_seconds * sample_rate / 2))
+
+    def hop_length(self, sample_rate: int) -> int:
+        """Samples between frames at `sample_rate` (Hz), at least 1."""
+        return max(1, round(self.settings.hop_seconds * sample_rate))
+
+    def n_frames(self, length: int, sample_rate: int) -> int:
+        """STFT frames of a waveform of `length` samples."""
+        return 1 + length // self.hop_length(sample_rate)
+
+    def n_steps(self, n_frames: int) -> int:
+        """Grid columns of `n_frames` STFT frames."""
+        return -(-n_frames // self.settings.frames_per_step)
+
+    def stft(self, waveform: Float[Tensor, "*b n"], sample_rate: int) -> Complex[Tensor, "*b f t"]:
+        """Complex spectrogram, frames centred on multiples of the hop, edges padded with zeros."""
+        n_fft = self.n_fft(sample_rate)
+        lead = waveform.shape[:-1]
+        spectrum = torch.stft(
+            waveform.reshape(-1, waveform.shape[-1]),
+            n_fft,
+            self.hop_length(sample_rate),
+            window=_window(n_fft, waveform.device),
+            center=True,
+            pad_mode="constant",
+            return_complex=True,
+        )
+        return spectrum.reshape(*lead, *spectrum.shape[-2:])
+
+    def istft(self, spectrum: Complex[Tensor, "*b f t"], sample_rate: int, length: int) -> Float[Tensor, "*b n"]:
+        """Waveform of exactly `length` samples; the exact inverse of `stft`."""
+        n_fft = self.n_fft(sample_rate)
+        lead = spectrum.shape[:-2]
+        waveform = torch.istft(
+            spectrum.reshape(-1, *spectrum.shape[-2:]),
+            n_fft,
+            self.hop_length(sample_rate),
+            window=_window(n_fft, spectrum.device),
+            center=True,
+            length=length,
+        )
+        return waveform.reshape(*lead, length)
+
+    def band_frequencies(self) -> Float[Tensor, " bands"]:
+        """Centre frequency of every grid row in hertz, from the lowest up."""
+        return _band_frequencies(self.settings)
+
+    def pool(self, values: Float[Tensor, "*b f t"], sample_rate: int) -> Float[Tensor, "*b bands steps"]:
+        """Sum `values` (powers or cross-powers per bin) into grid cells: every k-th frame, rows by the adjoint of
+        `from_grid`'s interpolation."""
+        return self._interpolation(sample_rate, values.device).T @ values[..., :: self.settings.frames_per_step]
+
+    def to_grid(self, spectrum: Complex[Tensor, "*b f t"], sample_rate: int) -> Float[Tensor, "*b bands steps"]:
+        """Mean power per grid cell, independent of rate and window; rows above the Nyquist frequency are zero."""
+        seen = spectrum[..., :: self.settings.frames_per_step]
+        power = seen.real.square() + seen.imag.square()
+        return (self._interpolation(sample_rate, power.device).T @ power) * self.row_scale(sample_rate, power.device)
+
+    def row_scale(self, sample_rate: int, device: torch.device | None = None) -> Float[Tensor, "bands 1"]:
+        """Factor that turns `pool`'s sums into means over bins (0 for rows that no bin reaches)."""
+        weight = self._interpolation(sample_rate, device or torch.device("cpu")).sum(0)
+        # A Hann window of n samples has power 3n/8: dividing by it makes the level independent of rate and window.
+        level = 8.0 / (3.0 * self.n_fft(sample_rate))
+        return torch.where(weight > 1e-6, level / weight.clamp_min(1e-6), 0.0)[:, None]
+
+    def from_grid(
+        self, mask: Float[Tensor, "*b bands steps"], sample_rate: int, n_frames: int
+    ) -> Float[Tensor, "*b f t"]:
+        """A mask on the grid as a mask on the STFT's bins: linear between rows and between steps."""
+        per_step = self.settings.frames_per_step
+        if per_step > 1:
+            lead = mask.shape[:-2]
+            flat = mask.reshape(-1, *mask.shape[-2:])
+            flat = torch.cat([flat, flat[..., -1:]], dim=-1)  # the last step holds until the end
+            size = (flat.shape[-1] - 1) * per_step + 1
+            wide = F.interpolate(flat, size=size, mode="linear", align_corners=True)
+            mask = wide.reshape(*lead, *wide.shape[-2:])
+        return self._interpolation(sample_rate, mask.device) @ mask[..., :n_frames]
+
+    def _interpolation(self, sample_rate: int, device: torch.device) -> Float[Tensor, "f bands"]:
+        return _interpolation(self.settings, sample_rate, self.n_fft(sample_rate), device)
+
+
+@functools.lru_cache(maxsize=16)
+def _window(n_fft: int, device: torch.device) -> Tensor:
+    return torch.hann_window(n_fft, device=device)
+
+
+def _warp(frequency: Tensor, settings: SpectralSettings) -> Tensor:
+    """Position of a frequency on the grid: 0 at 0 Hz, 1 at `max_frequency`, logarithmic above the corner."""
+    corner = settings.corner_frequency
+    return torch.log1p(frequency / corner) / torch.log1p(torch.tensor(settings.max_frequency / corner).double())
+
+
+@functools.lru_cache(maxsize=16)
+def _band_frequencies(settings: SpectralSettings) -> Tensor:
+    position = torch.arange(settings.n_bands, dtype=torch.float64) / (settings.n_bands - 1)
+    top = torch.log1p(torch.tensor(settings.max_frequency / settings.corner_frequency).double())
+    return (settings.corner_frequency * torch.expm1(position * top)).float()
+
+
+@functools.lru_cache(maxsize=16)
+def _interpolation(settings: SpectralSettings, sample_rate: int, n_fft: int, device: torch.device) -> Tensor:
+    frequency = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate / n_fft
+    row = (_warp(frequency, settings) * (settings.n_bands - 1)).clamp(max=settings.n_bands - 1)
+    distance = (row[:, None] - torch.arange(settings.n_bands, dtype=torch.float64)).abs()
+    return (1.0 - distance).clamp_min(0.0).float().to(device)

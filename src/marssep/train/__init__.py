@@ -1,0 +1,1 @@
+"""The programs that train: supervised separation and the alignment of the query encoder."""

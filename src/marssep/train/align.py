@@ -1,0 +1,300 @@
+"""Stage 1 of the progressive alignment: heads that bring words, sounds and pictures of the same thing together."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from marssep.errors import CorpusError
+from marssep.query import QueryEncoder, TrunkFeatures
+from marssep.query.heads import ProjectionHead
+from marssep.reward.alignment import Temperature, geometry_loss, info_nce_loss, label_accuracy
+from marssep.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_FEWEST = 10  # items of a validation group that count: fewer are noise
+
+
+class AlignSettings(Settings):
+    """How the heads are trained. All values were chosen by validation retrieval."""
+
+    seed: int = 0
+    """Of the initial weights, the batches and the noise."""
+    steps: int = 800
+    """At most; training stops when validation has not improved for `patience` checks."""
+    batch_size: int = 256
+    """Recordings, and as many pictures, per step. Captions: one of every label, so that all labels are negatives."""
+    learning_rate: float = 1e-3
+    """Peak, of AdamW; warmed up over 50 steps and brought to 0 along a cosine."""
+    weight_decay: float = 0.05
+    """Of AdamW."""
+    noise: float = 0.3
+    """Standard deviation of the noise added to trunk features, in units of their spread."""
+    temperature: float = 0.07
+    """Initial value of the learnable temperature."""
+    audio_image_weight: float = 0.5
+    """Of the loss between recordings and pictures, beside 1 for each of the two with captions."""
+    geometry_weight: float = 1.0
+    """Of keeping the neighbours of words that no recording has."""
+    geometry_words: int = 256
+    """Words per step for it, drawn from the class names of AudioSet and ImageNet and from the captions."""
+    check_every: int = 50
+    """Steps between validations."""
+    patience: int = 6
+    """Checks without improvement before stopping."""
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """Trunk features of one modality with what they show.
+
+    Attributes:
+        features: `[n, k, f]`, k crops each.
+        labels: n label numbers.
+        groups: n names `split/group`, for the report.
+    """
+
+    features: Tensor
+    labels: Tensor
+    groups: tuple[str, ...]
+
+    def where(self, wanted: Callable[[str], bool]) -> "LabelledFeatures":
+        """The part whose group name is wanted."""
+        rows = [row for row, group in enumerate(self.groups) if wanted(group)]
+        return LabelledFeatures(self.features[rows], self.labels[rows], tuple(self.groups[row] for row in rows))
+
+
+@dataclass(frozen=True)
+class AlignmentData:
+    """Everything the heads are trained and judged on.
+
+    Attributes:
+        labels: names, in the order of their numbers.
+        audio: recordings of all splits.
+        image: pictures of all splits.
+        captions: texts.
+        caption_features: `[t, f]`.
+        describes: `[t, l]` whether a caption describes a label.
+        primary: number of the first caption of each label, the one used to name it.
+        word_features: `[w, f]` of words beyond the captions; may be empty.
+    """
+
+    labels: tuple[str, ...]
+    audio: LabelledFeatures
+    image: LabelledFeatures
+    captions: tuple[str, ...]
+    caption_features: Tensor
+    describes: Tensor
+    primary: Tensor
+    word_features: Tensor
+
+
+def alignment_data(items: Sequence[Any], features: TrunkFeatures, words: Tensor | None = None) -> AlignmentData:
+    """Arrange trunk features by label.
+
+    Args:
+        items: of the corpus.
+        features: of the same corpus.
+        words: `[w, f]` text features of words beyond the captions.
+
+    Raises:
+        CorpusError: no training recordings.
+    """
+    labels = sorted({item.label for item in items})
+    number = {label: index for index, label in enumerate(labels)}
+    captions = sorted({caption for item in items for caption in item.captions})
+    at = {caption: index for index, caption in enumerate(captions)}
+    describes = torch.zeros(len(captions), len(labels), dtype=torch.bool)
+    primary = torch.zeros(len(labels), dtype=torch.long)
+    for item in items:
+        for caption in item.captions:
+            describes[at[caption], number[item.label]] = True
+        primary[number[item.label]] = at[item.captions[0]]
+    tables = {"audio": features.audio, "image": features.image}
+    parts = {}
+    for kind, table in tables.items():
+        chosen = [item for item in items if item.kind == kind]
+        if not any(item.split == "train" for item in chosen):
+            raise CorpusError(f"The corpus has no {kind} items in the split 'train'; build one that has.")
+        stacked = torch.from_numpy(np.stack([table[item.sha256] for item in chosen])).float()
+        numbers = torch.tensor([number[item.label] for item in chosen])
+        parts[kind] = LabelledFeatures(stacked, numbers, tuple(f"{item.split}/{item.group}" for item in chosen))
+    texts = torch.from_numpy(np.stack([features.text[caption] for caption in captions])).float()
+    return AlignmentData(
+        labels=tuple(labels),
+        audio=parts["audio"],
+        image=parts["image"],
+        captions=tuple(captions),
+        caption_features=texts,
+        describes=describes,
+        primary=primary,
+        word_features=words if words is not None else texts[:0],
+    )
+
+
+@dataclass(frozen=True)
+class TrainedHeads:
+    """What a training left behind.
+
+    Attributes:
+        score: best mean validation accuracy, in [0, 1].
+        step: where it was reached.
+        temperature: at that step.
+        log: one row a check: step, loss, score, temperature.
+        seconds: of training.
+    """
+
+    score: float
+    step: int
+    temperature: float
+    log: tuple[dict[str, float], ...]
+    seconds: float
+
+
+def train_heads(
+    encoder: QueryEncoder,
+    data: AlignmentData,
+    settings: AlignSettings,
+    *,
+    progress: Callable[[dict[str, float]], None] | None = None,
+) -> TrainedHeads:
+    """Train the heads of an encoder in place and leave it with those that were best on validation.
+
+    Args:
+        encoder: its heads are re-initialised; its trunks are not touched.
+        data: only the groups `train/...` are learnt from, `val` and `...-val/...` decide when to stop.
+        settings: see there.
+        progress: called with each row of the log.
+    """
+    torch.manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(settings.seed)
+    batches = _Batches(data, settings, generator)
+    heads, temperature = encoder.heads, Temperature(settings.temperature)
+    prepare_heads(heads, batches)
+    heads.requires_grad_(True)
+    optimizer = torch.optim.AdamW(
+        [*heads.parameters(), *temperature.parameters()], settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings.steps))
+    best, kept, log, started = TrainedHeads(-1.0, 0, settings.temperature, (), 0.0), heads.state_dict(), [], time.time()
+    for step in range(1, settings.steps + 1):
+        heads.train()
+        loss = _loss(heads, batches, temperature(), settings)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % settings.check_every == 0 or step == settings.steps:
+            score = validation_score(heads.eval(), data)
+            row = {"step": step, "loss": loss.item(), "score": score, "temperature": temperature().item()}
+            log.append(row)
+            if progress is not None:
+                progress(row)
+            if score > best.score:
+                best = TrainedHeads(score, step, temperature().item(), (), 0.0)
+                kept = {key: value.clone() for key, value in heads.state_dict().items()}
+            if step - best.step >= settings.patience * settings.check_every:
+                break
+    heads.load_state_dict(kept)
+    heads.requires_grad_(False).eval()
+    return TrainedHeads(best.score, best.step, best.temperature, tuple(log), time.time() - started)
+
+
+@torch.no_grad()
+def validation_score(heads: nn.ModuleDict, data: AlignmentData) -> float:
+    """Mean over modalities and validation groups of the share whose nearest label is right."""
+    names = heads["text"](data.caption_features[data.primary])
+    scores = []
+    for kind, part in (("audio", data.audio), ("image", data.image)):
+        chosen = part.where(lambda group: group.split("/")[0].endswith("val"))
+        if not chosen.groups:
+            continue
+        hits = label_accuracy(heads[kind](chosen.features[:, 0]), names, chosen.labels.tolist(), range(len(names)))
+        for group in sorted(set(chosen.groups)):
+            rows = torch.tensor([name == group for name in chosen.groups])
+                scores.append(hits[rows].mean().item())
+    return float(np.mean(scores)) if scores else 0.0
+
+
+def prepare_heads(heads: nn.ModuleDict, batches: "_Batches") -> None:
+    """Set mean and spread, and start the text head as a rotation: words keep their neighbours before any training."""
+    texts = batches.words
+    for kind, features in (("text", texts), ("audio", batches.audio.features), ("image", batches.image.features)):
+        head, rows = heads[kind], features.flatten(0, -2)
+        assert isinstance(head, ProjectionHead)
+        head.mean.copy_(rows.mean(0))
+        # one number for text, whose directions matter; sparse sound and picture features need one each
+        spread = rows.std(0).clamp_min(0.01) if kind != "text" else (rows - rows.mean(0)).square().mean().sqrt()
+        head.spread.copy_(spread)
+        for module in (head.linear, head.hidden, head.output):
+            module.reset_parameters()
+        with torch.no_grad():
+            head.linear.bias.zero_()
+            if kind == "text":
+                nn.init.orthogonal_(head.linear.weight, gain=head.linear.in_features**-0.5)
+            else:
+                head.linear.weight.mul_(0.3)
+            head.output.weight.mul_(0.3)
+
+
+class _Batches:
+    """Draws recordings and pictures evenly over labels, and a caption of every label."""
+
+    def __init__(self, data: AlignmentData, settings: AlignSettings, generator: torch.Generator) -> None:
+        self.data, self.settings, self.generator = data, settings, generator
+        self.audio = data.audio.where(lambda group: group.startswith("train/"))
+        self.image = data.image.where(lambda group: group.startswith("train/"))
+        seen = sorted({*self.audio.labels.tolist(), *self.image.labels.tolist()})
+        self._captions = [data.describes[:, label].nonzero()[:, 0] for label in seen]
+        # captions of labels that are not trained stay out of everything
+        known = data.describes[:, seen].any(1)
+        self.words = torch.cat([data.caption_features[known], data.word_features])
+
+    def draw(self, part: LabelledFeatures, spread: Tensor) -> tuple[Tensor, Tensor]:
+        """Noisy features `[b, f]` of random crops and their labels `[b]`."""
+        weights = 1.0 / torch.bincount(part.labels).float().clamp_min(1)
+        size = self.settings.batch_size
+        rows = torch.multinomial(weights[part.labels], size, replacement=True, generator=self.generator)
+        crops = torch.randint(part.features.shape[1], (size,), generator=self.generator)
+        chosen = part.features[rows, crops]
+        noise = torch.randn(chosen.shape, generator=self.generator) * spread * self.settings.noise
+        return chosen + noise, part.labels[rows]
+
+    def draw_captions(self) -> Tensor:
+        """Number of one caption of every label."""
+        return torch.stack([rows[self._index(len(rows))] for rows in self._captions])
+
+    def draw_words(self) -> Tensor:
+        """Features `[w, f]` of captions and of words beyond them."""
+        return self.words[torch.randint(len(self.words), (self.settings.geometry_words,), generator=self.generator)]
+
+    def _index(self, n: int) -> int:
+        return int(torch.randint(n, (1,), generator=self.generator))
+
+
+def _loss(heads: nn.ModuleDict, batches: _Batches, temperature: Tensor, settings: AlignSettings) -> Tensor:
+    sounds, sound_labels = batches.draw(batches.audio, heads["audio"].spread)
+    pictures, picture_labels = batches.draw(batches.image, heads["image"].spread)
+    captions = batches.draw_captions()
+    audio, image = heads["audio"](sounds), heads["image"](pictures)
+    text = heads["text"](batches.data.caption_features[captions])
+    describes = batches.data.describes[captions]
+    loss: Tensor = info_nce_loss(audio, text, positives=describes[:, sound_labels].T, temperature=temperature)
+    loss = loss + info_nce_loss(image, text, positives=describes[:, picture_labels].T, temperature=temperature)
+    same = sound_labels[:, None] == picture_labels[None, :]
+    loss = loss + settings.audio_image_weight * info_nce_loss(audio, image, positives=same, temperature=temperature)
+    if settings.geometry_weight > 0:
+        words = batches.draw_words()
+        kept = geometry_loss(heads["text"](words), words)
+        loss = loss + settings.geometry_weight * kept
+    return loss
+
+
+def _rate(step: int, steps: int) -> float:
+    return min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -1,0 +1,126 @@
+"""One whole run of the alignment: corpus in, heads and figures out."""
+
+import datetime
+import hashlib
+import json
+import platform
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from marssep.corpus.store import MANIFEST, Corpus
+from marssep.errors import OutputError
+from marssep.query import ENCODERS, TrunkFeatures, load_encoder, save_heads
+from marssep.train.align import AlignmentData, AlignSettings, TrainedHeads, alignment_data, train_heads
+from marssep.train.align_report import alignment_report
+
+
+@dataclass(frozen=True)
+class AlignmentRun:
+    """Where the results are.
+
+    Attributes:
+        heads: safetensors file.
+        results: JSON file with the figures.
+        score: validation score of the heads that were kept, in [0, 1].
+        step: at which they were reached.
+    """
+
+    heads: Path
+    results: Path
+    score: float
+    step: int
+
+
+def run_alignment(
+    folders: Sequence[Path],
+    output: Path,
+    *,
+    encoder_name: str = "open",
+    settings: Mapping[str, Any] | None = None,
+    cache: Path | None = None,
+    results: Path | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> AlignmentRun:
+    """Train the heads of an encoder on a corpus and write them with everything needed to judge them.
+
+    Args:
+        folders: corpus folders.
+        output: folder for `heads.safetensors` and `heads.json`.
+        encoder_name: key of `ENCODERS`.
+        settings: of `AlignSettings`.
+        cache: folder for the trunk features; default: `.features` in the first corpus folder.
+        results: file for the figures.
+        report: called with lines for the person who waits.
+
+    Raises:
+        SettingsError, CorpusError, ModelError, UsageError: as said there.
+        OutputError: the output cannot be written.
+    """
+    parsed = AlignSettings.parse(settings or {}, source="align settings")
+    corpus = Corpus.open(folders)
+    load_encoder(encoder_name)  # refuses unknown names and missing weights
+    encoder = ENCODERS[encoder_name]()
+    encoder.requires_grad_(False).eval()
+    features = TrunkFeatures.build(
+        corpus,
+        encoder,
+        cache or folders[0] / ".features",
+        progress=lambda done, total: report(f"features {done}/{total}") if done % 500 == 0 else None,
+    )
+    words = encoder.vocabulary()
+    data = alignment_data(corpus.items, features, encoder.text_features(words).cpu() if words else None)
+    trained = train_heads(encoder, data, parsed, progress=lambda row: report(_line(row)))
+    try:
+        save_heads(encoder, output / "heads.safetensors")
+        figures = alignment_report(encoder.heads, data)
+        card = _card(encoder.fingerprint, folders, corpus, data, parsed, trained)
+        _write(output / "heads.json", card)
+        results = results or output / "alignment-stage1.json"
+        _write(results, {**{key: value for key, value in card.items() if key != "log"}, "retrieval": figures})
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error.strerror}); choose another --output.") from None
+    return AlignmentRun(output / "heads.safetensors", results, trained.score, trained.step)
+
+
+def _line(row: Mapping[str, float]) -> str:
+    return f"step {row['step']:.0f}: loss {row['loss']:.3f}, validation {row['score']:.3f}"
+
+
+def _card(
+    fingerprint: str,
+    folders: Sequence[Path],
+    corpus: Corpus,
+    data: AlignmentData,
+    settings: AlignSettings,
+    trained: TrainedHeads,
+) -> dict[str, Any]:
+    trained_on = [item for item in corpus.items if item.split == "train"]
+    return {
+        "fingerprint": fingerprint,
+        "date": datetime.date.today().isoformat(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "settings": settings.model_dump(),
+        "validation_score": round(trained.score, 4),
+        "step": trained.step,
+        "temperature": round(trained.temperature, 4),
+        "seconds": round(trained.seconds, 1),
+        "manifests": {
+            folder.name: hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest() for folder in folders
+        },
+        "labels": list(data.labels),
+        "items": dict(sorted(Counter(f"{item.kind}/{item.split}/{item.group}" for item in corpus.items).items())),
+        "licences": dict(sorted(Counter(item.licence for item in trained_on).items())),
+        "log": list(trained.log),
+    }
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)

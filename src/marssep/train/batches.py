@@ -1,0 +1,162 @@
+"""Training batches: drawn by index, mixed and varied as spectra, reduced to the grid before they reach the network."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from marssep.audio import resample
+from marssep.corpus.mixing import MixtureSampler, MixtureSpec, QuerySpec, render
+from marssep.corpus.store import CORPUS_RATE, Corpus
+from marssep.model import normalise
+from marssep.spectral import Spectrogram
+from marssep.train.losses import GridTargets
+from marssep.train.settings import AugmentationSettings, QuerySettings, SupervisedSettings
+
+
+class Embeddings(Protocol):
+    """Query embeddings by what they show; `query.bank.EmbeddingBank` is one."""
+
+    def text(self, caption: str) -> np.ndarray:
+        """Embedding [d] of a caption."""
+
+    def audio(self, item_id: str) -> np.ndarray:
+        """Embeddings [k, d] of crops of a recording."""
+
+    def image(self, item_id: str) -> np.ndarray:
+        """Embeddings [k, d] of a picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step's input.
+
+    Attributes:
+        query: embeddings of what is asked for.
+        targets: what the right answers are; the network sees `targets.power`.
+    """
+
+    query: Float[Tensor, "b q d"]
+    targets: GridTargets
+
+
+class TrainingBatches(Dataset[Batch]):
+    """Batch number k, the same whenever and wherever it is made.
+
+    Args:
+        corpus: recordings and pictures.
+        bank: their embeddings.
+        settings: of the whole run.
+    """
+
+    def __init__(self, corpus: Corpus, bank: Embeddings, settings: SupervisedSettings) -> None:
+        self.corpus, self.bank, self.settings = corpus, bank, settings
+        # In training only the frames the network sees are computed.
+        seen = settings.model.spectral
+        step = {"hop_seconds": seen.step_seconds, "frames_per_step": 1}
+        self.spectrogram = Spectrogram(seen.model_copy(update=step))
+        hop = self.spectrogram.hop_length(settings.sample_rate)
+        self.n_samples = (settings.model.chunk_steps - 1) * hop
+        duration = self.n_samples / settings.sample_rate
+        self._captions = {item.label: item.captions for item in corpus.items}
+        self.samplers = [
+            MixtureSampler(corpus, split=split, settings=settings.mixing, duration=duration, seed=settings.seed)
+            for split in settings.splits
+        ]
+
+    def __len__(self) -> int:
+        return self.settings.steps
+
+    def __getitem__(self, index: int) -> Batch:
+        rng = np.random.default_rng((self.settings.seed, 1, index))
+        size = self.settings.batch_size
+        rows = [self._example(index * size + row, rng) for row in range(size)]
+        power, target, cross, query, present = (torch.stack(column) for column in zip(*rows, strict=True))
+        scale = self.spectrogram.row_scale(self.settings.sample_rate)
+        cell_weight = torch.where(scale > 0, 1.0 / scale.clamp_min(1e-12), 0.0)
+        return Batch(query, GridTargets(power, target, cross, cell_weight / cell_weight.mean(), present))
+
+    def _example(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        spec = self.samplers[index % len(self.samplers)].draw(index)
+        rendered = render(spec, self.corpus)
+        waveforms = np.concatenate([rendered.sources, rendered.background[None]])
+        rate = self.settings.sample_rate
+        if rate != CORPUS_RATE:
+            waveforms = resample(waveforms, from_rate=CORPUS_RATE, to_rate=rate)
+        spectra = self.spectrogram.stft(torch.from_numpy(waveforms[:, : self.n_samples]), rate)
+        spectra = vary(spectra, rate, rng, self.settings.augmentation)
+        mixture = spectra.sum(0)
+        asked = choose_queries(spec, rng, self.settings.queries)
+        query = torch.stack([self._embed(query, rng) for query, _ in asked])
+        targets = torch.stack([spectra[k] if k is not None else torch.zeros_like(mixture) for _, k in asked])
+        powers = torch.cat([_inner(mixture, mixture)[None], _inner(targets, targets), _inner(targets, mixture)])
+        grid = self.spectrogram.pool(powers, rate) * self.spectrogram.row_scale(rate)
+        level = 10 ** (rng.normal(0.0, self.settings.augmentation.level_db) / 10)
+        grid = grid * (normalise(grid[0]) * level)
+        n = len(asked)
+        present = torch.tensor([k is not None for _, k in asked])
+        return grid[0], grid[1 : 1 + n], grid[1 + n :], query, present
+
+    def _embed(self, query: QuerySpec, rng: np.random.Generator) -> Tensor:
+        settings = self.settings.queries
+        captions = self._captions[query.label]
+        found = {"text": self.bank.text(captions[rng.integers(len(captions))])[None]}
+        if query.audio:
+            found["audio"] = self.bank.audio(query.audio)
+        if query.image:
+            found["image"] = self.bank.image(query.image)
+        vectors = {name: rows[rng.integers(len(rows))].astype(np.float32) for name, rows in found.items()}
+        embedding = mix_query(vectors, rng, settings)
+        noise = rng.standard_normal(len(embedding)).astype(np.float32)
+        embedding = embedding + settings.noise * rng.random(dtype=np.float32) * noise / np.linalg.norm(noise)
+        return torch.from_numpy(embedding / np.linalg.norm(embedding))
+
+
+def mix_query(vectors: dict[str, np.ndarray], rng: np.random.Generator, settings: QuerySettings) -> np.ndarray:
+    """One modality alone, or a random convex mix of all at hand (query-mixup, OmniSep; weights uniform, normalised)."""
+    draw = rng.random()
+    for name, chance in settings.single.items():
+        draw -= chance
+        if draw < 0 and name in vectors:
+            return vectors[name]
+    weights = rng.random(len(vectors)).astype(np.float32)
+    return np.tensordot(weights / weights.sum(), np.stack(list(vectors.values())), 1)
+
+
+def choose_queries(
+    spec: MixtureSpec, rng: np.random.Generator, settings: QuerySettings
+) -> list[tuple[QuerySpec, int | None]]:
+    """Queries of a mixture with the index of their source, None for an absent sound."""
+    order = rng.permutation(len(spec.queries))
+    asked: list[tuple[QuerySpec, int | None]] = [(spec.queries[k], int(k)) for k in order[: settings.per_mixture]]
+    short = len(asked) < settings.per_mixture
+    if spec.absent is not None and (short or rng.random() < settings.absent):
+        asked = [*asked[: settings.per_mixture - 1], (spec.absent, None)]
+    while len(asked) < settings.per_mixture:
+        asked.append(asked[rng.integers(len(asked))])
+    return asked
+
+
+def vary(
+    spectra: Complex[Tensor, "s f t"], sample_rate: int, rng: np.random.Generator, settings: AugmentationSettings
+) -> Complex[Tensor, "s f t"]:
+    """Colour every source by a smooth random curve and sometimes cut the top of all."""
+    n_sources, n_bins, _ = spectra.shape
+    frequency = np.linspace(0.0, sample_rate / 2, n_bins)
+    position = np.log1p(frequency / 200.0) / np.log1p(sample_rate / 400.0)
+    knots = np.linspace(0.0, 1.0, 6)
+    curves = np.stack([np.interp(position, knots, rng.normal(0, 1, 6)) for _ in range(n_sources)])
+    gain = 10 ** (settings.equaliser_db * curves / 20)
+    if rng.random() < settings.band_limit:
+        low, high = np.log(settings.band_limit_range)
+        gain = gain * (frequency < np.exp(rng.uniform(low, high)))
+    return spectra * torch.from_numpy(gain.astype(np.float32))[..., None]
+
+
+def _inner(left: Tensor, right: Tensor) -> Tensor:
+    """Real part of conj(left) * right."""
+    return left.real * right.real + left.imag * right.imag

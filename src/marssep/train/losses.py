@@ -1,0 +1,96 @@
+"""Losses of the supervised program, all taken on the grid."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from marssep.model import MaskOutput
+from marssep.train.settings import LossSettings
+
+_LOG10 = 2.302585092994046
+
+
+@dataclass(frozen=True, slots=True)
+class GridTargets:
+    """What the right answers look like on the grid.
+
+    Attributes:
+        power: mean power of the mixture per cell.
+        target_power: the same of each query's target; zero for absent sounds.
+        cross_power: mean real part of conjugate target times mixture per cell.
+        cell_weight: bins per row, which turns means per cell into sums over the spectrogram.
+        present: whether the sound of each query is in the mixture.
+    """
+
+    power: Float[Tensor, "b bands steps"]
+    target_power: Float[Tensor, "b q bands steps"]
+    cross_power: Float[Tensor, "b q bands steps"]
+    cell_weight: Float[Tensor, "bands 1"]
+    present: Bool[Tensor, "b q"]
+
+
+@dataclass(frozen=True, slots=True)
+class LossTerms:
+    """Weighted sum and parts of the supervised loss.
+
+    Attributes:
+        loss: what is minimised.
+        cross_entropy: weighted binary cross-entropy of the mask.
+        si_sdr: mean SI-SDR in dB of present queries, taken on the grid.
+        presence: cross-entropy of the presence output.
+    """
+
+    loss: Float[Tensor, ""]
+    cross_entropy: Float[Tensor, ""]
+    si_sdr: Float[Tensor, ""]
+    presence: Float[Tensor, ""]
+
+
+def supervised_loss(output: MaskOutput, targets: GridTargets, settings: LossSettings) -> LossTerms:
+    """Lower is better: cross-entropy to the ideal mask minus SI-SDR plus the presence cross-entropy."""
+    logits = output.logits.float()
+    cross_entropy = mask_cross_entropy(logits, targets, settings)
+    present = targets.present.float()
+    ratio = grid_si_sdr(torch.sigmoid(logits), targets)
+    si_sdr = (ratio * present).sum() / present.sum().clamp_min(1)
+    presence = F.binary_cross_entropy_with_logits(output.presence.float(), present)
+    loss = settings.cross_entropy * cross_entropy - settings.si_sdr * si_sdr + settings.presence * presence
+    return LossTerms(loss, cross_entropy.detach(), si_sdr.detach(), presence.detach())
+
+
+def mask_cross_entropy(
+    logits: Float[Tensor, "b q bands steps"], targets: GridTargets, settings: LossSettings
+) -> Float[Tensor, ""]:
+    """Binary cross-entropy to the ideal mask, weighted by log1p of the mixture's magnitude as the ancestors do."""
+    weight = torch.log1p(targets.power.sqrt()).clamp(1e-3, 10.0)[:, None]
+    entropy = F.binary_cross_entropy_with_logits(logits, ideal_mask(targets, settings.mask), reduction="none")
+    return (entropy * weight).sum() / (weight.sum() * logits.shape[1])
+
+
+def ideal_mask(targets: GridTargets, kind: str) -> Float[Tensor, "b q bands steps"]:
+    """Magnitude ratio |S| / (|S| + |X - S|), or 1 where |S| > 0.5 |X| (the ancestors' binary mask)."""
+    power, own = targets.power[:, None], targets.target_power
+    if kind == "binary":
+        return (own > 0.25 * power).float()
+    rest = (power - 2.0 * targets.cross_power + own).clamp_min(0.0)
+    magnitude = own.sqrt()
+    return magnitude / (magnitude + rest.sqrt()).clamp_min(1e-8)
+
+
+def grid_si_sdr(mask: Float[Tensor, "b q bands steps"], targets: GridTargets) -> Float[Tensor, "b q"]:
+    """SI-SDR in dB of the masked mixture, from inner products taken on the grid.
+
+    With the estimate m X and the target S, <mX, S> is exact on the grid because pooling is the adjoint of the mask's
+    interpolation; |mX|^2 is an upper bound, tight where the mask is smooth. Bounded to [-30, 30] dB.
+    """
+    weight = targets.cell_weight
+    inner = (mask * targets.cross_power * weight).sum((-2, -1))
+    estimate = (mask.square() * targets.power[:, None] * weight).sum((-2, -1))
+    own = (targets.target_power * weight).sum((-2, -1)).clamp_min(1e-8)
+    explained = inner.square() / own
+    floor = 1e-3 * explained + 1e-6 * own
+    ratio = (explained + 1e-3 * estimate + 1e-6 * own) / ((estimate - explained).clamp_min(0.0) + floor)
+    return 10.0 / _LOG10 * torch.log(ratio)

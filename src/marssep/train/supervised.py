@@ -1,0 +1,236 @@
+"""The supervised program: a mask network learns to answer queries about mixtures whose sources are known."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.utils.data import DataLoader, Sampler
+
+from marssep.corpus.store import Corpus
+from marssep.errors import OutputError, SettingsError
+from marssep.model import build_network, save_model
+from marssep.spectral import Spectrogram
+from marssep.train.averaging import averaged
+from marssep.train.batches import Batch, Embeddings, TrainingBatches
+from marssep.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from marssep.train.journal import Journal
+from marssep.train.losses import LossTerms, supervised_loss
+from marssep.train.settings import OptimiserSettings, SupervisedSettings
+from marssep.train.validation import Validator
+
+_LOG_EVERY = 50
+
+
+def train_supervised(
+    settings: SupervisedSettings,
+    *,
+    corpus: Corpus,
+    bank: Embeddings,
+    output: Path,
+    resume: bool = False,
+    quiet: bool = False,
+) -> Progress:
+    """Train until the settings' steps or minutes are spent, or until interrupted (Ctrl-C ends after a checkpoint).
+
+    Writes into `output`: `settings.json`, `journal.jsonl`, `checkpoint/` (full state), `last/` and `best/` (models).
+
+    Args:
+        settings: the whole experiment.
+        corpus: recordings and pictures.
+        bank: their embeddings by the encoder that `settings.model.encoder` names.
+        output: folder of the run.
+        resume: go on from `output/checkpoint`; by steps alone, the curve is the uninterrupted one.
+        quiet: no progress bar.
+
+    Raises:
+        OutputError: if the folder holds another run and `resume` is not asked for, or cannot be written.
+        ModelError: if there is nothing to resume from.
+    """
+    _prepare_folder(output, settings, resume)
+    return _Run(settings, corpus, bank, output).go(resume=resume, quiet=quiet)
+
+
+class _Run:
+    def __init__(self, settings: SupervisedSettings, corpus: Corpus, bank: Embeddings, output: Path) -> None:
+        self.settings, self.output = settings, output
+        self.accelerator = Accelerator(mixed_precision=settings.precision, cpu=not torch.cuda.is_available())
+        torch.manual_seed(settings.seed)
+        network = build_network(settings.model).to(memory_format=torch.channels_last)
+        self.network, self.optimiser = self.accelerator.prepare(network, _optimiser(network, settings.optimiser))
+        plain = self.accelerator.unwrap_model(self.network)
+        self.average = averaged(plain, settings.optimiser.ema)
+        self.batches = TrainingBatches(corpus, bank, settings)
+        spectrogram = Spectrogram(settings.model.spectral)
+        watch = settings.validation
+        self.validators = [
+            Validator(name, corpus, bank, spectrogram=spectrogram, limit=watch.mixtures) for name in watch.lists
+        ]
+        self.stopping = False
+
+    def go(self, *, resume: bool, quiet: bool) -> Progress:
+        progress = Progress()
+        if resume:
+            progress = load_checkpoint(self.output / "checkpoint", **self._state())
+        previous = signal.signal(signal.SIGINT, self._stop)
+        try:
+            with Journal(
+                self.output, total=self.settings.steps, append=resume, start=progress.step, quiet=quiet
+            ) as journal:
+                self._loop(progress, journal)
+        finally:
+            signal.signal(signal.SIGINT, previous)
+        return progress
+
+    def _loop(self, progress: Progress, journal: Journal) -> None:
+        settings = self.settings
+        before, start = progress.seconds, time.monotonic()
+        loader = self._loader(progress.step)
+        self.network.train()
+        terms: list[LossTerms] = []
+        for batch in loader:
+            progress.seconds = before + time.monotonic() - start
+            for group in self.optimiser.param_groups:
+                group["lr"] = settings.optimiser.learning_rate * self._rate(progress)
+            terms.append(self._step(batch))
+            progress.step += 1
+            if progress.step % _LOG_EVERY == 0:
+                self._log(progress, terms, journal)
+            if progress.step % settings.validation.every_steps == 0:
+                self._validate(progress, journal)
+            if progress.step % settings.checkpoint_every_steps == 0:
+                save_checkpoint(self.output / "checkpoint", progress=progress, **self._state())
+            spent = settings.max_minutes is not None and progress.seconds >= 60 * settings.max_minutes
+            if self.stopping or spent:
+                break
+        if progress.step % settings.validation.every_steps:
+            self._validate(progress, journal)
+        save_checkpoint(self.output / "checkpoint", progress=progress, **self._state())
+        self._save("last", progress)
+
+    def _step(self, batch: Batch) -> LossTerms:
+        batch = _to(batch, self.accelerator.device)
+        with self.accelerator.autocast():
+            output = self.network(batch.targets.power, batch.query)
+        terms = supervised_loss(output, batch.targets, self.settings.loss)
+        self.accelerator.backward(terms.loss)
+        self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.optimiser.clip_norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.average.update_parameters(self.accelerator.unwrap_model(self.network))
+        return dataclasses.replace(terms, loss=terms.loss.detach())
+
+    def _rate(self, progress: Progress) -> float:
+        settings = self.settings
+        done = progress.step / settings.steps
+        if settings.max_minutes is not None:
+            done = max(done, progress.seconds / (60 * settings.max_minutes))
+        return learning_rate_factor(settings.optimiser, step=progress.step, done=min(done, 1.0))
+
+    def _loader(self, start: int) -> Iterator[Batch]:
+        sampler = _FromStep(start, self.settings.steps, self.accelerator.process_index, self.accelerator.num_processes)
+        workers = self.settings.workers
+        # A generator of its own: the loader must not draw from the one that dropout uses, or a resumed run would differ.
+        extra: dict[str, Any] = {"generator": torch.Generator()}
+        if workers:
+            extra |= {"prefetch_factor": 4, "multiprocessing_context": "fork"}
+        return iter(DataLoader(self.batches, batch_size=None, sampler=sampler, num_workers=workers, **extra))
+
+    def _log(self, progress: Progress, terms: list[LossTerms], journal: Journal) -> None:
+        names = ("loss", "cross_entropy", "si_sdr", "presence")
+        figures = {name: float(torch.stack([getattr(term, name) for term in terms]).mean()) for name in names}
+        terms.clear()
+        if not math.isfinite(figures["loss"]):
+            raise SettingsError(f"the loss is not finite at step {progress.step}; lower optimiser.learning_rate.")
+        figures |= {"learning_rate": self.optimiser.param_groups[0]["lr"], "seconds": progress.seconds}
+        journal.write(progress.step, figures)
+        journal.advance(progress.step, f"loss {figures['loss']:.3f}, SI-SDR {figures['si_sdr']:.2f} dB")
+
+    def _validate(self, progress: Progress, journal: Journal) -> None:
+        if not self.validators or not self.accelerator.is_main_process:
+            return
+        averaged = self.average.module
+        figures: dict[str, float] = {}
+        for validator in self.validators:
+            figures |= validator.run(averaged)
+        journal.write(progress.step, figures | {"seconds": progress.seconds})
+        progress.history.append({"step": progress.step, **figures})
+        score = sum(figures[f"{validator.name}/text"] for validator in self.validators) / len(self.validators)
+        if progress.best is None or score > progress.best:
+            progress.best = score
+            self._save("best", progress)
+
+    def _save(self, name: str, progress: Progress) -> None:
+        card: dict[str, Any] = {
+            "steps": progress.step,
+            "training_seconds": round(progress.seconds),
+            "validation": progress.history[-1] if progress.history else {},
+            "settings": self.settings.model_dump(mode="json"),
+        }
+        save_model(self.output / name, self.average.module, self.settings.model, card=card)
+
+    def _state(self) -> dict[str, Any]:
+        plain: nn.Module = self.accelerator.unwrap_model(self.network)
+        return {"network": plain, "average": self.average, "optimiser": self.optimiser}
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.stopping = True
+
+
+class _FromStep(Sampler[int]):
+    """Batch indices of one process from a step on."""
+
+    def __init__(self, start: int, steps: int, rank: int, world: int) -> None:
+        self.start, self.steps, self.rank, self.world = start, steps, rank, world
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start * self.world + self.rank, self.steps * self.world, self.world))
+
+    def __len__(self) -> int:
+        return self.steps - self.start
+
+
+def learning_rate_factor(settings: OptimiserSettings, *, step: int, done: float) -> float:
+    """Warm-up by steps, then decay by the share of the run that is done (0 to 1)."""
+    warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
+    fall = 0.5 * (1.0 + math.cos(math.pi * done)) if settings.decay == "cosine" else 1.0 - done
+    return warm * (settings.final_fraction + (1.0 - settings.final_fraction) * fall)
+
+
+def _optimiser(network: nn.Module, settings: OptimiserSettings) -> torch.optim.Optimizer:
+    if settings.name == "adam":
+        return torch.optim.Adam(network.parameters(), settings.learning_rate)
+    # Norms and biases are not decayed: pulling them to zero only shrinks the features.
+    matrices = [p for p in network.parameters() if p.dim() > 1]
+    vectors = [p for p in network.parameters() if p.dim() <= 1]
+    groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay)
+
+
+def _prepare_folder(output: Path, settings: SupervisedSettings, resume: bool) -> None:
+    if (output / "checkpoint").exists() and not resume:
+        raise OutputError(f"{output}: already holds a run; go on with --resume or choose another --output.")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        partial = output / "settings.json.partial"
+        partial.write_text(json.dumps(settings.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, output / "settings.json")
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error.strerror}); choose another --output.") from None
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    if device.type == "cpu":
+        return batch
+    fields = {f.name: getattr(batch.targets, f.name) for f in dataclasses.fields(batch.targets)}
+    targets = {name: tensor.to(device, non_blocking=True) for name, tensor in fields.items()}
+    return Batch(batch.query.to(device, non_blocking=True), dataclasses.replace(batch.targets, **targets))

@@ -1,0 +1,55 @@
+"""The benchmarks run and write what they say; their figures on a test machine mean nothing."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from marssep.model import ModelConfig, build_network, save_model
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "last"
+    config = ModelConfig(network={"channels": [8, 8], "query_channels": 8}, encoder="tiny", query_dimension=16)
+    save_model(folder, build_network(config), config, card={})
+    return folder
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_separate_speed(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--model", str(model), "--seconds", "2", "--runs", "1", "--output", str(tmp_path / "speed.json")]
+    monkeypatch.setattr(sys, "argv", ["separate_speed.py", *options])
+    load("separate_speed").main()
+    results = json.loads((tmp_path / "speed.json").read_text())
+    assert results["real_time_factor"] == pytest.approx(results["wall_seconds_median"] / 2, abs=1e-3)
+    assert 50 < results["peak_memory_mb"] < 4000
+    assert results["processor_seconds_median"] > 0
+
+
+def test_architectures(model: Path) -> None:
+    benchmark = load("architectures")
+    lines = [{"step": 50, "loss": 0.5, "seconds": 3.0}, {"step": 60, "open-val/text": 4.2, "seconds": 4.0}]
+    (model.parent / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert benchmark.model_folder(model.parent, "last") == model
+    run = benchmark.training(model.parent)
+    assert run == {"steps": 60, "training_seconds": 4.0, "validation_by_text": {"open-val/text": [[60, 4, 4.2]]}}
+    network = benchmark.measure_network(model, repeats=1)
+    assert network["parameters"] > 0
+    assert network["network_real_time_factor"] > 0
+    quality = {"si_sdr_improvement_db": {"mean": 4.2, "low": 4.0, "high": 4.5}}
+    table = benchmark.markdown([{"run": "a"} | run | network | quality])
+    assert "4.20 [4.00, 4.50]" in table
+    with pytest.raises(SystemExit, match="no model"):
+        benchmark.model_folder(model.parent / "nothing", "last")

@@ -1,0 +1,40 @@
+"""The evaluation's path is the user's path."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from marssep.corpus.mixing import MixtureSpec, render
+from marssep.corpus.store import CORPUS_RATE, Corpus
+from marssep.evaluate.path import separate_queries
+from marssep.model import LoadedModel, ModelConfig, build_network
+from marssep.query import load_encoder
+from marssep.separate import Separator
+
+SMALL = {"channels": [8, 8, 8], "query_channels": 16}
+
+
+@pytest.mark.parametrize("chunk_steps", [16, 128])
+def test_it_is_the_separation_that_a_user_gets(corpus: Corpus, specs: list[MixtureSpec], chunk_steps: int) -> None:
+    config = ModelConfig(network=SMALL, encoder="tiny", query_dimension=16, chunk_steps=chunk_steps)
+    torch.manual_seed(0)
+    network = build_network(config).eval().requires_grad_(False)
+    for parameter in network.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    separator = Separator(LoadedModel(network, config, {}, ""), load_encoder("tiny"))
+    mixture = render(specs[0], corpus).mixture
+    texts = ["drone", "chatter", "hiss"]
+    queries = separator.encoder.embed_text(texts)
+    separated = separate_queries(separator.model, torch.from_numpy(mixture), CORPUS_RATE, queries)
+    for text, target, presence in zip(texts, separated.targets, separated.presence, strict=True):
+        expected = separator.separate((mixture, CORPUS_RATE), text=text, gate=False)
+        np.testing.assert_allclose(target.numpy(), expected.target[0], atol=1e-6)
+        assert presence.item() == pytest.approx(expected.presence, abs=1e-6)
+
+
+def test_silence_in_silence_out(separator_with: Callable[..., Separator]) -> None:
+    separated = separate_queries(separator_with(0.1).model, torch.zeros(8000), CORPUS_RATE, torch.eye(3))
+    assert not separated.targets.any()
+    assert not separated.presence.any()

@@ -1,0 +1,68 @@
+"""The threshold of presence: the curve by hand, the rule of choice, and what rejection costs."""
+
+import numpy as np
+import pytest
+
+from marssep.evaluate import choose_threshold, kept_gain, roc
+
+
+def test_a_rejected_query_scores_no_more_than_nothing() -> None:
+    gains = kept_gain([8.0, 8.0, -3.0, -3.0], [False, True, False, True])
+    assert gains.tolist() == [8.0, 0.0, -3.0, -3.0]
+
+
+def test_roc_by_hand() -> None:
+    curve = roc([0.4, 0.8, 0.9], [0.1, 0.5])
+    assert curve.threshold[:-1].tolist() == pytest.approx([0.0, 0.25, 0.45, 0.65, 0.85])
+    assert curve.kept.tolist() == pytest.approx([1.0, 1.0, 2 / 3, 2 / 3, 1 / 3, 0.0])
+    assert curve.rejected.tolist() == pytest.approx([0.0, 0.5, 0.5, 1.0, 1.0, 1.0])
+    assert curve.area == pytest.approx(5 / 6)
+
+
+def test_curves_are_monotone_and_reach_both_ends() -> None:
+    rng = np.random.default_rng(0)
+    curve = roc(rng.beta(4, 2, 200), rng.beta(2, 4, 100))
+    assert (np.diff(curve.threshold) > 0).all()
+    assert (np.diff(curve.kept) <= 0).all()
+    assert (np.diff(curve.rejected) >= 0).all()
+    assert (curve.kept[0], curve.rejected[0], curve.kept[-1], curve.rejected[-1]) == (1.0, 0.0, 0.0, 1.0)
+
+
+def test_both_goals_are_met_with_room_to_spare() -> None:
+    choice = choose_threshold([0.7, 0.8, 0.9] * 10, [0.1, 0.2, 0.3] * 10)
+    assert choice.meets_goals
+    assert (choice.kept, choice.rejected, choice.area) == (1.0, 1.0, 1.0)
+    assert 0.3 < choice.threshold < 0.7
+    assert (choice.n_present, choice.n_absent) == (30, 30)
+
+
+def test_where_no_threshold_meets_both_the_smallest_miss_is_chosen() -> None:
+    rng = np.random.default_rng(0)
+    present, absent = rng.normal(1.0, 1.0, 2000), rng.normal(0.0, 1.0, 2000)
+    choice = choose_threshold(present, absent)
+    assert not choice.meets_goals
+    # equal misses, each in its own allowance: 0.90 - rejected over 0.10 against 0.95 - kept over 0.05
+    assert (0.90 - choice.rejected) / 0.10 == pytest.approx((0.95 - choice.kept) / 0.05, abs=0.05)
+
+
+def test_cheap_rejections_are_preferred() -> None:
+    # The present sound that scores like an absent one was not helped anyway: rejecting it costs nothing.
+    present, gain = [0.2, 0.8, 0.9], [0.0, 10.0, 10.0]
+    absent = [0.1, 0.25, 0.3]
+    assert not choose_threshold(present, absent).meets_goals
+    choice = choose_threshold(present, absent, gain=gain)
+    assert choice.meets_goals
+    assert choice.threshold > 0.3
+
+
+def test_what_the_mask_silenced_needs_no_gate() -> None:
+    choice = choose_threshold([0.2, 0.3], [0.9, 0.1], suppressed=[True, False])
+    assert choice.meets_goals
+    assert 0.1 < choice.threshold < 0.2
+
+
+def test_refuses() -> None:
+    with pytest.raises(ValueError, match="needs present and absent"):
+        choose_threshold([], [0.1])
+    with pytest.raises(ValueError, match="2 scores with 1 gains"):
+        roc([0.1, 0.2], [0.1], gain=[1.0])

@@ -1,0 +1,129 @@
+"""Architectures: shapes, the paper's parameter count, gradients, saving and refusing."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from marssep.errors import ModelError, SettingsError
+from marssep.model import ARCHITECTURES, ModelConfig, build_network, load_model, normalise, save_model
+from marssep.spectral import SpectralSettings
+
+TINY = {
+    "film_unet": ModelConfig(
+        network={"channels": [8, 12], "query_channels": 8},
+        spectral=SpectralSettings(n_bands=32),
+        encoder="tiny",
+        query_dimension=16,
+        chunk_steps=32,
+    ),
+    "unet": ModelConfig(
+        architecture="unet",
+        network={"width": 4, "n_maps": 4, "levels": 3},
+        spectral=SpectralSettings(n_bands=32),
+        encoder="tiny",
+        query_dimension=16,
+        chunk_steps=32,
+    ),
+}
+
+
+def test_every_architecture_is_tested() -> None:
+    assert TINY.keys() == ARCHITECTURES.keys()
+
+
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("steps", [1, 31, 32, 50])
+def test_shapes_for_any_number_of_steps(name: str, steps: int) -> None:
+    output = build_network(TINY[name]).eval()(torch.rand(2, 32, steps), torch.randn(2, 3, 16))
+    assert output.logits.shape == (2, 3, 32, steps)
+    assert output.presence.shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_query_does_not_depend_on_its_neighbours(name: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(TINY[name]).eval()
+    power, query = torch.rand(2, 32, 32), torch.randn(2, 3, 16)
+    together = network(power, query)
+    alone = network(power[1:], query[1:, 2:])
+    torch.testing.assert_close(alone.logits[0, 0], together.logits[1, 2], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    network = build_network(TINY[name])
+    output = network(torch.rand(2, 32, 32), torch.randn(2, 2, 16))
+    (output.logits.square().mean() + output.presence.square().mean()).backward()
+    assert [key for key, value in network.named_parameters() if value.grad is None] == []
+
+
+@pytest.mark.parametrize(("dimension", "count"), [(1024, 30_307_043), (512, 30_290_659)])
+def test_unet_has_the_ancestors_parameter_count(dimension: int, count: int) -> None:
+    config = ModelConfig(architecture="unet", query_dimension=dimension)
+    with torch.device("meta"):
+        network = build_network(config)
+    assert sum(parameter.numel() for parameter in network.parameters()) == count
+
+
+def test_level_does_not_matter_after_normalisation() -> None:
+    power = torch.rand(3, 8, 10)
+    power[:, :, 5:] = 0.0
+    torch.testing.assert_close(power * normalise(power), 100.0 * power * normalise(100.0 * power))
+    assert float((power * normalise(power))[:, :, :5].mean()) == pytest.approx(1.0, rel=1e-5)
+    assert torch.isfinite(normalise(torch.zeros(1, 8, 10))).all()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_saved_and_loaded_is_the_same(name: str, tmp_path: Path) -> None:
+    network = build_network(TINY[name]).eval()
+    save_model(tmp_path, network, TINY[name], card={"note": "made in a test"})
+    loaded = load_model(tmp_path)
+    assert loaded.config == TINY[name]
+    assert loaded.card == {"note": "made in a test"}
+    power, query = torch.rand(1, 32, 20), torch.randn(1, 1, 16)
+    torch.testing.assert_close(loaded.network(power, query).logits, network(power, query).logits, rtol=0, atol=1e-6)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_truncated_weights_are_refused(tmp_path: Path) -> None:
+    save_model(tmp_path, build_network(TINY["unet"]), TINY["unet"], card={})
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"model\.safetensors.*truncated"):
+        load_model(tmp_path)
+
+
+def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
+    save_model(tmp_path, build_network(TINY["unet"]), TINY["unet"], card={})
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["network"]["width"] = 8
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="do not fit"):
+        load_model(tmp_path)
+
+
+def test_a_pickle_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"weight": torch.zeros(1)}, path)
+    with pytest.raises(ModelError, match="pickle"):
+        load_model(path)
+
+
+def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
+    save_model(tmp_path, build_network(TINY["unet"]), TINY["unet"], card={})
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"architecture": "os.system"}))
+    with pytest.raises(SettingsError, match="architecture"):
+        load_model(tmp_path)
+
+
+def test_an_unknown_name_lists_the_shipped_models() -> None:
+    with pytest.raises(ModelError, match="no such model"):
+        load_model("no-such-model")
+
+
+def test_bands_must_fit_the_levels() -> None:
+    with pytest.raises(SettingsError, match="n_bands"):
+        build_network(ModelConfig(spectral=SpectralSettings(n_bands=100)))

@@ -1,0 +1,115 @@
+"""The supervised program: presets run, resume equals uninterrupted, Ctrl-C leaves a checkpoint, learning happens."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from marssep.corpus.made import make_corpus
+from marssep.corpus.store import Corpus
+from marssep.errors import ModelError, OutputError
+from marssep.model import load_model
+from marssep.presets import load_preset, preset_names
+from marssep.query.bank import EmbeddingBank
+from marssep.query.encoder import load_encoder
+from marssep.train import supervised
+from marssep.train.batches import TrainingBatches
+from marssep.train.settings import OptimiserSettings
+from marssep.train.supervised import learning_rate_factor, train_supervised
+
+SHRINK = {
+    "smoke": [],
+    "default": ["workers=0", "batch_size=2"],
+    "paper": ["workers=0", "batch_size=2"],
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    folder = tmp_path_factory.mktemp("made")
+    make_corpus(folder)
+    return Corpus.open(folder)
+
+
+@pytest.fixture(scope="module")
+def bank(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> EmbeddingBank:
+    return EmbeddingBank.build(corpus, load_encoder("tiny"), tmp_path_factory.mktemp("bank"))
+
+
+def _run(corpus: Corpus, bank: EmbeddingBank, output: Path, *, resume: bool = False, overrides: tuple[str, ...] = ()) -> dict[str, torch.Tensor]:
+    settings = load_preset("smoke", overrides)
+    train_supervised(settings, corpus=corpus, bank=bank, output=output, resume=resume, quiet=True)
+    return load_file(output / "checkpoint" / "state.safetensors")
+
+
+def test_every_preset_is_tested() -> None:
+    assert SHRINK.keys() == set(preset_names())
+
+
+@pytest.mark.parametrize("preset", SHRINK)
+def test_every_preset_takes_two_steps(preset: str, corpus: Corpus, bank: EmbeddingBank, tmp_path: Path) -> None:
+    tiny = ["steps=2", "validation.lists=[]", 'model.encoder="tiny"', "model.query_dimension=16"]
+    settings = load_preset(preset, [*SHRINK[preset], *tiny])
+    progress = train_supervised(settings, corpus=corpus, bank=bank, output=tmp_path, quiet=True)
+    assert progress.step == 2
+    assert load_model(tmp_path / "last").config.architecture == settings.model.architecture
+    assert json.loads((tmp_path / "settings.json").read_text())["steps"] == 2
+
+
+def test_resumed_is_uninterrupted(corpus: Corpus, bank: EmbeddingBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides = ("steps=12", "checkpoint_every_steps=5")
+    whole = _run(corpus, bank, tmp_path / "whole", overrides=overrides)
+
+    original = supervised._Run._step
+
+    def stopping(self: supervised._Run, batch: object) -> object:
+        terms = original(self, batch)
+        self.calls = getattr(self, "calls", 0) + 1
+        if self.calls == 5:
+            signal.raise_signal(signal.SIGINT)
+        return terms
+
+    monkeypatch.setattr(supervised._Run, "_step", stopping)
+    _run(corpus, bank, tmp_path / "parts", overrides=overrides)
+    assert json.loads((tmp_path / "parts/checkpoint/progress.json").read_text())["step"] == 5
+    monkeypatch.setattr(supervised._Run, "_step", original)
+    resumed = _run(corpus, bank, tmp_path / "parts", resume=True, overrides=overrides)
+    assert whole.keys() == resumed.keys()
+    for key, value in whole.items():
+        assert torch.equal(value, resumed[key]), key
+
+
+def test_workers_make_the_same_batches(corpus: Corpus, bank: EmbeddingBank) -> None:
+    batches = TrainingBatches(corpus, bank, load_preset("smoke"))
+    first, again, other = batches[3], batches[3], batches[4]
+    assert torch.equal(first.targets.power, again.targets.power)
+    assert torch.equal(first.query, again.query)
+    assert not torch.equal(first.targets.power, other.targets.power)
+
+
+def test_the_network_learns(corpus: Corpus, bank: EmbeddingBank, tmp_path: Path) -> None:
+    _run(corpus, bank, tmp_path, overrides=("steps=250", "optimiser.learning_rate=0.01"))
+    lines = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert losses[-1] < 0.85 * losses[0], losses
+
+
+def test_an_existing_run_is_not_overwritten(corpus: Corpus, bank: EmbeddingBank, tmp_path: Path) -> None:
+    _run(corpus, bank, tmp_path, overrides=("steps=1",))
+    with pytest.raises(OutputError, match="--resume"):
+        _run(corpus, bank, tmp_path, overrides=("steps=1",))
+
+
+def test_nothing_to_resume(corpus: Corpus, bank: EmbeddingBank, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="without --resume"):
+        _run(corpus, bank, tmp_path, resume=True, overrides=("steps=1",))
+
+
+def test_rate_warms_up_and_ends_at_the_final_fraction() -> None:
+    settings = OptimiserSettings(warmup_steps=10, final_fraction=0.1)
+    assert learning_rate_factor(settings, step=0, done=0.0) == pytest.approx(0.1)
+    assert learning_rate_factor(settings, step=100, done=1.0) == pytest.approx(0.1)
+    assert learning_rate_factor(settings, step=100, done=0.5) == pytest.approx(0.55)
