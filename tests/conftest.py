@@ -3,6 +3,7 @@
 import os
 import sys
 import types
+from dataclasses import dataclass
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -56,3 +57,27 @@ def tiny_model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_model(folder, network, config, card={"classes": ["dog", "rain"], "licences": {"made here": "CC0-1.0"}})
     return folder
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def marssep(capsys):
+    """Run `marssep ARGUMENTS...` and return exit code, standard output and standard error."""
+
+    from marssep.cli import run
+
+    def call(*arguments):
+        capsys.readouterr()
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return call

@@ -74,3 +74,9 @@ def test_no_test_accepts_everything(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.keyword) and node.arg in _WIDEST and isinstance(node.value, ast.Constant):
             assert node.value.value <= _WIDEST[node.arg], f"line {node.lineno}: {ast.unparse(node)} accepts too much"
+
+
+def test_every_room_is_a_package():
+    """Import-linter does not see a folder without `__init__.py`, so its imports would go unchecked."""
+    folders = {path.parent for path in SOURCES}
+    assert [folder.name for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []

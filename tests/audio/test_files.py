@@ -48,6 +48,23 @@ def test_reads_past_a_header_that_does_not_know_the_length(tmp_path):
     assert read_audio(tmp_path / "streamed.flac").waveform.shape == (2, 30000)
 
 
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_reads_a_wav_that_was_never_closed(tmp_path, subtype):
+    data = bytearray(encode_audio(_noise(2, 3000), sample_rate=8000, format="WAV", subtype=subtype))
+    at = data.find(b"data")
+    data[4:8] = data[at + 4 : at + 8] = bytes(4)  # a recorder writes both lengths when it stops
+    (tmp_path / "crashed.wav").write_bytes(data)
+    assert read_audio(tmp_path / "crashed.wav").waveform.shape == (2, 3000)
+    assert decode_audio(bytes(data), name="crashed").waveform.shape == (2, 3000)
+
+
+def test_reads_more_than_the_header_promised(tmp_path, monkeypatch):
+    monkeypatch.setattr("marssep.audio.files._FIRST_CAPACITY", 100)
+    waveform = _noise(2, 50000)
+    write_audio(tmp_path / "a.wav", waveform, sample_rate=8000)
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav").waveform, waveform)
+
+
 def test_gives_what_is_left_of_a_truncated_file_and_says_so(tmp_path, caplog):
     data = encode_audio(_noise(1, 100000), sample_rate=32000, format="FLAC")
     (tmp_path / "cut.flac").write_bytes(data[: len(data) // 2])

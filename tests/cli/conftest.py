@@ -1,34 +1,9 @@
-"""Running commands as a person would, without starting an interpreter for each."""
-
-from dataclasses import dataclass
+"""What several command tests need."""
 
 import numpy as np
 import pytest
 
 from marssep.audio import write_audio
-from marssep.cli import run
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command left."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def marssep(capsys):
-    """Run `marssep ARGUMENTS...` and return exit code, standard output and standard error."""
-
-    def call(*arguments):
-        capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from marssep.corpus.lists import LISTS, RECIPES, check_list, draw_list, read_list, write_list
 from marssep.corpus.labels import family_of
+from marssep.corpus.lists import LISTS, RECIPES, check_list, draw_list, read_list, write_list
 from marssep.corpus.made import make_corpus
 from marssep.corpus.mixing import MixingSettings, MixtureSampler, SourceSpec, active_rms, render, render_source
 from marssep.corpus.store import CORPUS_RATE, Corpus
@@ -22,14 +22,16 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return Corpus.open(folder)
 
 
-def _sampler(corpus: Corpus, **settings: object) -> MixtureSampler:
-    return MixtureSampler(corpus, split="train", settings=MixingSettings(**settings), duration=1.0, seed=3)
+def _sampler(corpus: Corpus, **values: object) -> MixtureSampler:
+    return MixtureSampler(corpus, split="train", settings=MixingSettings(**values), duration=1.0, seed=3)
 
 
-@given(st.integers(0, 10_000))
-def test_a_mixture_is_decided_by_its_index(index: int) -> None:
-    spec = _SAMPLER.draw(index)
-    assert spec == _SAMPLER.draw(index)
+@given(index=st.integers(0, 10_000))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_mixture_is_decided_by_its_index(corpus: Corpus, index: int) -> None:
+    sampler = _sampler(corpus)
+    spec = sampler.draw(index)
+    assert spec == sampler.draw(index)
     families = [family_of(source.label) for source in spec.sources]
     assert len(set(families)) == len(families)
     assert len(spec.queries) == len(spec.sources)
@@ -104,12 +106,5 @@ def test_committed_lists_are_whole_and_pure(name: str) -> None:
     assert all(spec.absent is not None for spec in specs)
 
 
-def test_a_list_can_be_drawn_again(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = draw_list("open-val", corpus)
-    assert first == draw_list("open-val", corpus)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _share(corpus: Corpus) -> None:
-    global _SAMPLER
-    _SAMPLER = _sampler(corpus)
+def test_a_list_can_be_drawn_again(corpus: Corpus) -> None:
+    assert draw_list("open-val", corpus) == draw_list("open-val", corpus)

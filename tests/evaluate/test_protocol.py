@@ -13,7 +13,7 @@ import pytest
 from marssep.corpus.lists import write_list
 from marssep.corpus.mixing import MixtureSpec
 from marssep.corpus.store import Corpus
-from marssep.errors import CorpusError, InputError, OutputError, UsageError
+from marssep.errors import CorpusError, InputError, ModelError, OutputError, UsageError
 from marssep.evaluate import EvaluateSettings, Report, choose_from_scores, evaluate, markdown, read_results
 from marssep.separate import Separator
 
@@ -218,6 +218,10 @@ def test_refuses(
         evaluate(separator, corpus, mixtures=[dataclasses.replace(specs[0], sources=(missing, specs[0].sources[1]))])
     with pytest.raises(CorpusError, match="known lists"):
         evaluate(separator, corpus, mixtures="no-such-list")
+    broken = separator_with(0.1)
+    broken.model.network.inside[0, 3] = float("nan")
+    with pytest.raises(ModelError, match=r"mixture 'mix-0' by text: .* not finite"):
+        evaluate(broken, corpus, mixtures=specs, settings=TEXT)
     with pytest.raises(UsageError, match="limit = 0"):
         evaluate(separator, corpus, mixtures=specs, settings=EvaluateSettings(limit=0))
     (tmp_path / "file").write_text("")

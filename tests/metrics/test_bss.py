@@ -44,8 +44,8 @@ def test_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     estimate, target, mixture = made(0)
     with pytest.raises(ValueError, match="lengths differ"):
         inspect.unwrap(bss_eval_v4)(estimate[1:], target, mixture=mixture)  # past the shape check of the tests
-    bss._museval.cache_clear()
+    bss.load_museval.cache_clear()
     monkeypatch.setattr(bss.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"marssep\[evaluate\]"):
         bss_eval_v4(estimate, target, mixture=mixture)
-    bss._museval.cache_clear()
+    bss.load_museval.cache_clear()

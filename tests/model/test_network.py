@@ -127,3 +127,12 @@ def test_an_unknown_name_lists_the_shipped_models() -> None:
 def test_bands_must_fit_the_levels() -> None:
     with pytest.raises(SettingsError, match="n_bands"):
         build_network(ModelConfig(spectral=SpectralSettings(n_bands=100)))
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_sharpening_multiplies_the_logits(name: str) -> None:
+    network = build_network(TINY[name]).eval()
+    power, query = torch.rand(1, 32, 20), torch.randn(1, 2, 16)
+    before = network(power, query).logits
+    network.sharpen(1.5)
+    torch.testing.assert_close(network(power, query).logits, 1.5 * before)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marssep.spectral import Spectrogram, SpectralSettings
+from marssep.spectral import SpectralSettings, Spectrogram
 
 RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000, 192000)
 

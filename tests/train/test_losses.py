@@ -5,7 +5,7 @@ import torch
 
 from marssep.metrics import si_sdr_db
 from marssep.model import MaskOutput
-from marssep.spectral import Spectrogram, SpectralSettings
+from marssep.spectral import SpectralSettings, Spectrogram
 from marssep.train.losses import GridTargets, grid_si_sdr, ideal_mask, supervised_loss
 from marssep.train.settings import LossSettings
 

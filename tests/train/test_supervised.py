@@ -39,7 +39,9 @@ def bank(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> EmbeddingB
     return EmbeddingBank.build(corpus, load_encoder("tiny"), tmp_path_factory.mktemp("bank"))
 
 
-def _run(corpus: Corpus, bank: EmbeddingBank, output: Path, *, resume: bool = False, overrides: tuple[str, ...] = ()) -> dict[str, torch.Tensor]:
+def _run(
+    corpus: Corpus, bank: EmbeddingBank, output: Path, *, resume: bool = False, overrides: tuple[str, ...] = ()
+) -> dict[str, torch.Tensor]:
     settings = load_preset("smoke", overrides)
     train_supervised(settings, corpus=corpus, bank=bank, output=output, resume=resume, quiet=True)
     return load_file(output / "checkpoint" / "state.safetensors")
@@ -59,7 +61,9 @@ def test_every_preset_takes_two_steps(preset: str, corpus: Corpus, bank: Embeddi
     assert json.loads((tmp_path / "settings.json").read_text())["steps"] == 2
 
 
-def test_resumed_is_uninterrupted(corpus: Corpus, bank: EmbeddingBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_is_uninterrupted(
+    corpus: Corpus, bank: EmbeddingBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     overrides = ("steps=12", "checkpoint_every_steps=5")
     whole = _run(corpus, bank, tmp_path / "whole", overrides=overrides)
 

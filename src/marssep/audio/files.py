@@ -113,6 +113,8 @@ def _decode(source: Path | io.BytesIO, name: str) -> Audio:
     try:
         with _Stream(source) as file:
             waveform = _read_to_end(file, name)
+            if waveform.shape[1] == 0 and (mended := _close_wav(source)) is not None:
+                return _decode(mended, name)
             return Audio(check_waveform(waveform, name=name), file.samplerate, file.subtype)
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: soundfile wants the layout of headerless files
         reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
@@ -144,3 +146,19 @@ def _next_block(file: soundfile.SoundFile, block: np.ndarray, name: str, length:
             raise
         _LOGGER.warning("%s: damaged after %.2f s; only what comes before is used.", name, length / file.samplerate)
         return block[:0]
+
+
+def _close_wav(source: Path | io.BytesIO) -> io.BytesIO | None:
+    """A WAV whose recorder stopped before writing the lengths, with the length it has; None for any other file."""
+    data = source.read_bytes() if isinstance(source, Path) else source.getvalue()
+    closed = len(data) - 8 == int.from_bytes(data[4:8], "little")
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE" or closed:
+        return None
+    at = 12
+    while at + 8 < len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        if data[at : at + 4] == b"data":
+            rest = len(data) - at - 8
+            return io.BytesIO(data[: at + 4] + rest.to_bytes(4, "little") + data[at + 8 :]) if size == 0 else None
+        at += 8 + size + size % 2
+    return None

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 app = App(name="data", help="Build, pack and check corpora.")
+app.command("marssep.cli.data_lists:lists", name="lists", help="Draw the committed mixture lists again.")
 app.command("marssep.cli.data_example:example", name="example", help="Render the included example again.")
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
@@ -67,7 +68,7 @@ def pack(
     target: Path,
     *,
     split: tuple[str, ...] = ("train",),
-    compression: float = 0.93,
+    compression: float = 0.94,
 ) -> None:
     """Pack a corpus into tar shards (WebDataset layout).
 

@@ -45,6 +45,6 @@ def supervised(
     if threads:
         torch.set_num_threads(threads)
     recordings = Corpus.open(corpus)
-    bank = EmbeddingBank.build(recordings, load_encoder(settings.model.encoder), corpus[0] / "embeddings")
+    bank = EmbeddingBank.build(recordings, load_encoder(settings.model.encoder), corpus[0].parent / ".features")
     progress = train_supervised(settings, corpus=recordings, bank=bank, output=output, resume=resume, quiet=quiet)
     print(f"{output / 'best'}: {progress.step} steps in {progress.seconds / 60:.1f} minutes, best {progress.best}")

@@ -1,6 +1,8 @@
 """The included example: one mixture of test recordings whose truth is known, with credits."""
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,9 @@ from marssep.corpus.store import CORPUS_RATE, Corpus
 
 MIXTURE, TARGET, SPEC, CREDITS = "mixture.flac", "target.flac", "example.jsonl", "CREDITS.md"
 """Files of an example folder; the first source of the mixture is the target, its first query the question."""
+
+AUTHORS = "authors.json"
+"""Optional file of an example folder: authors and licence by item id, where the corpus knows them less exactly."""
 
 _PEAK = 0.7
 
@@ -31,14 +36,16 @@ def build_example(spec: MixtureSpec, corpus: Corpus, folder: str | os.PathLike[s
     write_audio(folder / MIXTURE, gain * rendered.mixture, sample_rate=CORPUS_RATE, subtype="PCM_16")
     write_audio(folder / TARGET, gain * rendered.sources[0], sample_rate=CORPUS_RATE, subtype="PCM_16")
     write_list(folder / SPEC, [spec])
-    (folder / CREDITS).write_text(credits(spec, corpus), encoding="utf-8")
+    known = folder / AUTHORS
+    authors = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
+    (folder / CREDITS).write_text(credits(spec, corpus, authors), encoding="utf-8")
 
 
-def credits(spec: MixtureSpec, corpus: Corpus) -> str:
-    """Sources and licences of a mixture's recordings as Markdown."""
+def credits(spec: MixtureSpec, corpus: Corpus, authors: Mapping[str, str]) -> str:
+    """Sources and licences of a mixture's recordings as Markdown; `authors` goes before the manifest's licence."""
     items = [corpus.by_id[source.item] for source in spec.sources]
     rows = [
-        f"| {'target' if number == 0 else 'other'} | {_line(item)} | {source.level_db:+.1f} |"
+        f"| {'target' if number == 0 else 'other'} | {_line(item, authors)} | {source.level_db:+.1f} |"
         for number, (item, source) in enumerate(zip(items, spec.sources, strict=True))
     ]
     return "\n".join(
@@ -48,7 +55,7 @@ def credits(spec: MixtureSpec, corpus: Corpus) -> str:
             f"`{MIXTURE}` is the sum of recordings that no model was trained on; `{TARGET}` is the first one alone.",
             f"Made by `marssep data example` from `{SPEC}`.",
             "",
-            "| role | sound | source | licence | level (dB) |",
+            "| role | sound | source | authors and licence | level (dB) |",
             "|---|---|---|---|---|",
             *rows,
             "",
@@ -56,5 +63,6 @@ def credits(spec: MixtureSpec, corpus: Corpus) -> str:
     )
 
 
-def _line(item: Item) -> str:
-    return f"{item.captions[0] if item.captions else item.label} | {item.source} | {item.licence}"
+def _line(item: Item, authors: Mapping[str, str]) -> str:
+    sound = item.captions[0] if item.captions else item.label
+    return f"{sound} | {item.source} | {authors.get(item.id, item.licence)}"

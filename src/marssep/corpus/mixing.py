@@ -1,4 +1,4 @@
-"""Mixtures as data: which recordings, from where, how loud; drawn by seed and index, rendered exactly the same anywhere."""
+"""Mixtures as data: which recordings, from where, how loud; drawn by seed and index, rendered the same anywhere."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -140,7 +140,9 @@ class MixtureSampler:
         for label, items in sorted(self._sounds.items()):
             self._labels[items[0].group].append(label)
         if len({family_of(label) for label in self._sounds}) < 2:
-            raise CorpusError(f"split '{split}': needs sounds of at least two families to mix, has {list(self._sounds)}.")
+            raise CorpusError(
+                f"split '{split}': needs sounds of at least two families to mix, has {list(self._sounds)}."
+            )
         groups = [group for group in settings.groups if self._labels[group] and settings.groups[group] > 0]
         weights = np.array([settings.groups[group] for group in groups])
         self._groups, self._weights = groups, weights / weights.sum()

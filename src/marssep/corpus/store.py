@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,7 @@ CORPUS_RATE = 32000
 
 _CACHE_FORMAT = "int16-mono-v1"
 _HEADER_BYTES = 128
+_BUILDING = threading.Lock()  # threads of one process must not decode the same corpus twice
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +86,8 @@ class Corpus:
         number = self._folder_of[id]
         if number not in self._decoded:
             sounds = [item for item in self.items if item.kind == "audio" and self._folder_of[item.id] == number]
-            self._decoded[number] = _DecodedSounds.open(self._readers[number], sounds)
+            with _BUILDING:
+                self._decoded[number] = _DecodedSounds.open(self._readers[number], sounds)
         return self._decoded[number].waveform(item.id, start, length)
 
     def image(self, id: str) -> Image.Image:

@@ -19,7 +19,7 @@ from torch import Tensor
 from marssep.corpus.lists import check_list, read_list
 from marssep.corpus.mixing import MixtureSpec, QuerySpec, render
 from marssep.corpus.store import CORPUS_RATE, Corpus
-from marssep.errors import CorpusError, UsageError
+from marssep.errors import CorpusError, ModelError, UsageError
 from marssep.evaluate.baselines import BASELINES
 from marssep.evaluate.path import separate_queries
 from marssep.evaluate.queries import EmbeddedQueries, Progress, all_queries
@@ -29,6 +29,7 @@ from marssep.evaluate.summary import Summary
 from marssep.evaluate.table import markdown
 from marssep.evaluate.versions import library_versions
 from marssep.metrics import suppression_db
+from marssep.metrics.bss import load_museval
 from marssep.model import LoadedModel
 from marssep.query import QueryEncoder
 from marssep.settings import Settings
@@ -121,10 +122,13 @@ def evaluate(
 
     Raises:
         CorpusError: if there is no such list, or the corpus lacks items of it.
-        UsageError: if a setting is out of range.
+        ModelError: if the model gives numbers that are not finite.
+        UsageError: if a setting is out of range, or museval is wanted and not installed.
     """
     started, settings = time.monotonic(), settings or EvaluateSettings()
     _check_settings(settings)
+    if settings.bss_mixtures:
+        load_museval()  # a missing library should be heard of now, not after the queries
     name, specs = _read(mixtures)
     specs = specs[: settings.limit]
     missing = check_list(specs, corpus)
@@ -187,6 +191,8 @@ class _Scorer:
         embeddings = torch.stack([embedding for _, embedding in asked])
         separated = separate_queries(self.separator.model, mixture, CORPUS_RATE, embeddings)
         estimate, presence = separated.targets, separated.presence.tolist()
+        if not estimate.isfinite().all():  # it would be left out of the means like an undefined score
+            raise ModelError(f"mixture '{spec.id}' by {modality}: the model's output is not finite; train it again.")
         indices = [index for index, _ in asked]
         present = [index for index in indices if index < len(sources)]  # the absent one comes last
         figures = signal_figures(estimate[: len(present)], sources[present], mixture, with_bss=with_bss)

@@ -43,7 +43,7 @@ def bss_eval_v4(
         UsageError: if museval is not installed.
         ValueError: if the lengths differ.
     """
-    museval = _museval()
+    museval = load_museval()
     if not len(estimate) == len(reference) == len(mixture):
         raise ValueError(f"lengths differ: {len(estimate)}, {len(reference)}, {len(mixture)} samples.")
     estimate, reference, mixture = (np.asarray(item, dtype=np.float64) for item in (estimate, reference, mixture))
@@ -56,11 +56,14 @@ def bss_eval_v4(
 
 
 @functools.cache
-def _museval() -> Any:
+def load_museval() -> Any:
     """Load museval's module of formulas past its package.
 
     `import museval` also imports a reader of data sets that refuses to start without an ffmpeg program, which no
     formula needs.
+
+    Raises:
+        UsageError: if museval is not installed.
     """
     package = importlib.util.find_spec("museval")
     if package is None or not package.submodule_search_locations:

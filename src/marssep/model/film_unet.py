@@ -50,11 +50,10 @@ class FilmUNet(MaskNetwork):
         )
         self.head = nn.Conv2d(widths[0], 4, 3, padding=1)
         self.presence = _Presence(widths[1], widths[-1], settings.query_channels)
+        self.row_position: Tensor
         self.register_buffer("row_position", torch.linspace(-1, 1, n_bands)[:, None], persistent=False)
 
-    def forward(
-        self, power: Float[Tensor, "b bands steps"], query: Float[Tensor, "b q d"]
-    ) -> MaskOutput:
+    def forward(self, power: Float[Tensor, "b bands steps"], query: Float[Tensor, "b q d"]) -> MaskOutput:
         """Logits for every query; see `MaskNetwork`."""
         n_steps = power.shape[-1]
         hidden = self.features(power)
@@ -75,6 +74,12 @@ class FilmUNet(MaskNetwork):
         logits = F.pixel_shuffle(self.head(hidden), 2)[:, 0, :, :n_steps]
         presence = self.presence(coarse, deep, condition)
         return MaskOutput(logits.unflatten(0, (-1, n_queries)), presence.unflatten(0, (-1, n_queries)))
+
+    @torch.no_grad()
+    def sharpen(self, factor: float) -> None:
+        """As `MaskNetwork.sharpen` says."""
+        for parameter in self.head.parameters():
+            parameter.mul_(factor)
 
 
 class _Down(nn.Module):
@@ -136,8 +141,9 @@ class _Presence(nn.Module):
         self.layers = nn.Sequential(nn.Linear(pooled + query_channels, 128), nn.SiLU(), nn.Linear(128, 1))
 
     def forward(self, hidden: Tensor, deep: Tensor, condition: Tensor) -> Tensor:
-        pools = [f(x) for x in (hidden, deep) for f in (lambda x: x.mean((2, 3)), lambda x: x.amax((2, 3)))]
-        return self.layers(torch.cat([*pools, condition], dim=1))[:, 0]
+        pools = [pool for level in (hidden, deep) for pool in (level.mean((2, 3)), level.amax((2, 3)))]
+        logits: Tensor = self.layers(torch.cat([*pools, condition], dim=1))
+        return logits[:, 0]
 
 
 def _film(hidden: Tensor, scale_shift: Tensor) -> Tensor:

@@ -40,6 +40,10 @@ class MaskNetwork(nn.Module, ABC):
     def forward(self, power: Float[Tensor, "b bands steps"], query: Float[Tensor, "b q d"]) -> MaskOutput:
         """Mask logits and presence for every query of every mixture."""
 
+    @abstractmethod
+    def sharpen(self, factor: float) -> None:
+        """Multiply every mask logit by `factor` from now on, by scaling the last layer."""
+
     @staticmethod
     def features(power: Float[Tensor, "b bands steps"]) -> Float[Tensor, "b bands steps"]:
         """Log power, scaled to about [-1.5, 1.5]."""

@@ -19,7 +19,7 @@ from marssep.model.film_unet import FilmUNet, FilmUNetSettings
 from marssep.model.network import MaskNetwork
 from marssep.model.unet import UNet, UNetSettings
 from marssep.settings import Settings
-from marssep.spectral import Spectrogram, SpectralSettings
+from marssep.spectral import SpectralSettings, Spectrogram
 
 SHIPPED = Path(__file__).parent.parent / "weights"
 """Folder of the models that come with the package."""
@@ -89,7 +89,9 @@ def build_network(config: ModelConfig) -> MaskNetwork:
     return architecture(settings, n_bands=config.spectral.n_bands, query_dimension=config.query_dimension)
 
 
-def save_model(folder: str | os.PathLike[str], network: nn.Module, config: ModelConfig, *, card: Mapping[str, Any]) -> None:
+def save_model(
+    folder: str | os.PathLike[str], network: nn.Module, config: ModelConfig, *, card: Mapping[str, Any]
+) -> None:
     """Write `model.safetensors`, `config.json` and `card.json` into `folder`; atomic file by file, weights first."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

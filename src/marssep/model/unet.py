@@ -66,6 +66,12 @@ class UNet(MaskNetwork):
         logits = torch.einsum("bqc,bcft->bqft", weights.to(hidden.dtype), hidden[..., :n_bands, :n_steps]) + self.bias
         return MaskOutput(logits, torch.sigmoid(logits).mean((-2, -1)).logit(eps=1e-4))
 
+    @torch.no_grad()
+    def sharpen(self, factor: float) -> None:
+        """As `MaskNetwork.sharpen` says; the presence, being the mean mask, changes with it."""
+        self.scale.mul_(factor)
+        self.bias.mul_(factor)
+
 
 class _Down(nn.Module):
     def __init__(self, c_in: int, c: int, *, first: bool, normed: bool) -> None:

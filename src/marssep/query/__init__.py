@@ -1,7 +1,16 @@
 """What is asked for: queries, the encoders that place them on one unit sphere, fusion, mixup and negatives."""
 
 from marssep.query.bank import EmbeddingBank
-from marssep.query.encoder import ENCODERS, MODALITIES, Modality, QueryEncoder, load_encoder, load_heads, save_heads
+from marssep.query.encoder import (
+    ENCODERS,
+    MODALITIES,
+    Modality,
+    QueryEncoder,
+    load_encoder,
+    load_heads,
+    new_encoder,
+    save_heads,
+)
 from marssep.query.features import TrunkFeatures
 from marssep.query.fusion import DEFAULT_WEIGHTS, fuse, negate, query_mixup
 from marssep.query.query import Query, embed_negative, embed_query, load_image
@@ -24,6 +33,7 @@ __all__ = [
     "load_heads",
     "load_image",
     "negate",
+    "new_encoder",
     "query_mixup",
     "save_heads",
 ]

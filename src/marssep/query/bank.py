@@ -88,7 +88,8 @@ def _digest(corpus: QueryCorpus) -> str:
 
 def _embed(corpus: QueryCorpus, encoder: QueryEncoder, features: TrunkFeatures) -> dict[str, dict[str, np.ndarray]]:
     made: dict[str, dict[str, np.ndarray]] = {}
-    for kind, table in (("audio", features.audio), ("image", features.image)):
+    tables: dict[Modality, dict[str, np.ndarray]] = {"audio": features.audio, "image": features.image}
+    for kind, table in tables.items():
         items = [item for item in corpus.items if item.kind == kind]
         rows = _project(encoder, kind, [table[item.sha256] for item in items])
         made[kind] = dict(zip([item.id for item in items], rows, strict=True))

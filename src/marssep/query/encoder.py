@@ -120,14 +120,23 @@ def load_encoder(name: str, *, heads: Path | None = None) -> QueryEncoder:
         UsageError: unknown name.
         ModelError: weights were not fetched, or the heads do not fit.
     """
-    if name not in ENCODERS:
-        raise UsageError(f"No query encoder is called '{name}'; known: {', '.join(ENCODERS)}.")
-    encoder = ENCODERS[name]()
-    encoder.requires_grad_(False)
+    encoder = new_encoder(name)
     path = heads or shipped_heads(name)
     if path is not None:
         load_heads(encoder, path)
-    return encoder.eval()
+    return encoder
+
+
+def new_encoder(name: str) -> QueryEncoder:
+    """Load an encoder whose heads are not trained.
+
+    Raises:
+        UsageError: unknown name.
+        ModelError: weights were not fetched.
+    """
+    if name not in ENCODERS:
+        raise UsageError(f"No query encoder is called '{name}'; known: {', '.join(ENCODERS)}.")
+    return ENCODERS[name]().requires_grad_(False).eval()
 
 
 def shipped_heads(name: str) -> Path | None:
@@ -153,7 +162,9 @@ def load_heads(encoder: QueryEncoder, path: Path) -> None:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); give a heads.safetensors file.") from None
     except (SafetensorError, RuntimeError) as error:
         cause = str(error).splitlines()[0]
-        raise ModelError(f"{path}: these are no heads of the encoder '{encoder.name}' ({cause}); train or install them again.") from None
+        raise ModelError(
+            f"{path}: these are no heads of the encoder '{encoder.name}' ({cause}); train or install them again."
+        ) from None
     encoder.fingerprint = f"{encoder.name}-{hashlib.sha256(data).hexdigest()[:16]}"
 
 

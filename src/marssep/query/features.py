@@ -1,4 +1,4 @@
-"""Trunk features of a whole corpus, computed once: what the heads are trained on and the embedding bank is made from."""
+"""Trunk features of a whole corpus, computed once: what heads are trained on and embedding banks are made from."""
 
 import json
 import logging
@@ -29,9 +29,11 @@ class QueryCorpus(Protocol):
 
     items: list[Any]
 
-    def audio(self, id: str) -> np.ndarray: ...
+    def audio(self, id: str) -> np.ndarray:
+        """Mono float32 `[n]`."""
 
-    def image(self, id: str) -> Image.Image: ...
+    def image(self, id: str) -> Image.Image:
+        """The picture."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +148,11 @@ def read_arrays(path: Path) -> dict[str, dict[str, np.ndarray]]:
 
 def write_arrays(path: Path, tables: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """Write tables of equally shaped arrays by key, atomically."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     arrays = {kind: np.ascontiguousarray(np.stack(list(table.values()))) for kind, table in tables.items() if table}
     keys = json.dumps({kind: list(table) for kind, table in tables.items()})
-    save_file(arrays, partial, metadata={"keys": keys})
+    partial.write_bytes(save(arrays, metadata={"keys": keys}))  # save_file would make it unreadable for other users
     partial.replace(path)

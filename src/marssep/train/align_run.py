@@ -14,7 +14,7 @@ import torch
 
 from marssep.corpus.store import MANIFEST, Corpus
 from marssep.errors import OutputError
-from marssep.query import ENCODERS, TrunkFeatures, load_encoder, save_heads
+from marssep.query import TrunkFeatures, new_encoder, save_heads
 from marssep.train.align import AlignmentData, AlignSettings, TrainedHeads, alignment_data, train_heads
 from marssep.train.align_report import alignment_report
 
@@ -63,9 +63,7 @@ def run_alignment(
     """
     parsed = AlignSettings.parse(settings or {}, source="align settings")
     corpus = Corpus.open(folders)
-    load_encoder(encoder_name)  # refuses unknown names and missing weights
-    encoder = ENCODERS[encoder_name]()
-    encoder.requires_grad_(False).eval()
+    encoder = new_encoder(encoder_name)
     features = TrunkFeatures.build(
         corpus,
         encoder,
@@ -78,7 +76,7 @@ def run_alignment(
     try:
         save_heads(encoder, output / "heads.safetensors")
         figures = alignment_report(encoder.heads, data)
-        card = _card(encoder.fingerprint, folders, corpus, data, parsed, trained)
+        card = _card(encoder.fingerprint, corpus, data, settings=parsed, trained=trained)
         _write(output / "heads.json", card)
         results = results or output / "alignment-stage1.json"
         _write(results, {**{key: value for key, value in card.items() if key != "log"}, "retrieval": figures})
@@ -92,13 +90,9 @@ def _line(row: Mapping[str, float]) -> str:
 
 
 def _card(
-    fingerprint: str,
-    folders: Sequence[Path],
-    corpus: Corpus,
-    data: AlignmentData,
-    settings: AlignSettings,
-    trained: TrainedHeads,
+    fingerprint: str, corpus: Corpus, data: AlignmentData, *, settings: AlignSettings, trained: TrainedHeads
 ) -> dict[str, Any]:
+    digests = {folder.name: hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest() for folder in corpus.folders}
     trained_on = [item for item in corpus.items if item.split == "train"]
     return {
         "fingerprint": fingerprint,
@@ -109,9 +103,7 @@ def _card(
         "step": trained.step,
         "temperature": round(trained.temperature, 4),
         "seconds": round(trained.seconds, 1),
-        "manifests": {
-            folder.name: hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest() for folder in folders
-        },
+        "manifests": digests,
         "labels": list(data.labels),
         "items": dict(sorted(Counter(f"{item.kind}/{item.split}/{item.group}" for item in corpus.items).items())),
         "licences": dict(sorted(Counter(item.licence for item in trained_on).items())),

@@ -14,7 +14,9 @@ def averaged(network: nn.Module, decay: float) -> AveragedModel:
             are forgotten at once.
     """
 
-    def update(averages: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+    def update(
+        averages: tuple[Tensor, ...] | list[Tensor], current: tuple[Tensor, ...] | list[Tensor], count: Tensor | int
+    ) -> None:
         k = int(count)
         weight = 1.0 - min(decay, (1 + k) / (10 + k))
         floating = [(a, c) for a, c in zip(averages, current, strict=True) if a.is_floating_point()]

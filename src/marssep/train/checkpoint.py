@@ -1,4 +1,4 @@
-"""Checkpoints with the full state of a run as safetensors and JSON, replaced atomically: a resumed run goes on exactly."""
+"""Checkpoints with the full state of a run as safetensors and JSON, replaced atomically, so that runs resume exactly."""
 
 import json
 import os
@@ -43,7 +43,10 @@ def save_checkpoint(
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_file({key: value.clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}, partial / "state.safetensors")
+    save_file(
+        {key: value.clone(memory_format=torch.contiguous_format) for key, value in tensors.items()},
+        partial / "state.safetensors",
+    )
     (partial / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
@@ -67,7 +70,9 @@ def load_checkpoint(
         tensors = load_file(folder / "state.safetensors")
         progress = Progress(**json.loads((folder / "progress.json").read_text(encoding="utf-8")))
     except (OSError, SafetensorError, ValueError) as error:
-        raise ModelError(f"{folder}: no readable checkpoint to resume from ({error}); start without --resume.") from None
+        raise ModelError(
+            f"{folder}: no readable checkpoint to resume from ({error}); start without --resume."
+        ) from None
     try:
         network.load_state_dict(_under("network", tensors))
         average.load_state_dict(_under("average", tensors))

@@ -65,7 +65,8 @@ class _Run:
         self.settings, self.output = settings, output
         self.accelerator = Accelerator(mixed_precision=settings.precision, cpu=not torch.cuda.is_available())
         torch.manual_seed(settings.seed)
-        network = build_network(settings.model).to(memory_format=torch.channels_last)
+        network = build_network(settings.model)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         self.network, self.optimiser = self.accelerator.prepare(network, _optimiser(network, settings.optimiser))
         plain = self.accelerator.unwrap_model(self.network)
         self.average = averaged(plain, settings.optimiser.ema)
@@ -139,7 +140,7 @@ class _Run:
     def _loader(self, start: int) -> Iterator[Batch]:
         sampler = _FromStep(start, self.settings.steps, self.accelerator.process_index, self.accelerator.num_processes)
         workers = self.settings.workers
-        # A generator of its own: the loader must not draw from the one that dropout uses, or a resumed run would differ.
+        # A generator of its own: drawing from the one that dropout uses would make a resumed run differ.
         extra: dict[str, Any] = {"generator": torch.Generator()}
         if workers:
             extra |= {"prefetch_factor": 4, "multiprocessing_context": "fork"}
@@ -158,7 +159,7 @@ class _Run:
     def _validate(self, progress: Progress, journal: Journal) -> None:
         if not self.validators or not self.accelerator.is_main_process:
             return
-        averaged = self.average.module
+        averaged: Any = self.average.module
         figures: dict[str, float] = {}
         for validator in self.validators:
             figures |= validator.run(averaged)
@@ -212,7 +213,7 @@ def _optimiser(network: nn.Module, settings: OptimiserSettings) -> torch.optim.O
     # Norms and biases are not decayed: pulling them to zero only shrinks the features.
     matrices = [p for p in network.parameters() if p.dim() > 1]
     vectors = [p for p in network.parameters() if p.dim() <= 1]
-    groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay)
 
 

@@ -36,9 +36,7 @@ class Validator:
         limit: mixtures used.
     """
 
-    def __init__(
-        self, name: str, corpus: Corpus, bank: Embeddings, *, spectrogram: Spectrogram, limit: int
-    ) -> None:
+    def __init__(self, name: str, corpus: Corpus, bank: Embeddings, *, spectrogram: Spectrogram, limit: int) -> None:
         self.name, self.spectrogram = name, spectrogram
         self._cases = [_prepare(spec, corpus, bank) for spec in read_list(name)[:limit]]
 
@@ -74,17 +72,16 @@ class Validator:
 
 def _prepare(spec: MixtureSpec, corpus: Corpus, bank: Embeddings) -> _Case:
     rendered = render(spec, corpus)
-    lookups = {
+    lookups: dict[str, list[np.ndarray | None]] = {
         "text": [bank.text(query.text)[None] for query in spec.queries],
         "audio": [bank.audio(query.audio) if query.audio else None for query in spec.queries],
         "image": [bank.image(query.image) if query.image else None for query in spec.queries],
     }
     queries = {}
     for name, found in lookups.items():
-        kept = [index for index, rows in enumerate(found) if rows is not None]
-        if kept:
-            vectors = [np.asarray(found[index], np.float32).mean(0) for index in kept]
-            queries[name] = (kept, _unit(np.stack(vectors)))
+        vectors = {index: rows.astype(np.float32).mean(0) for index, rows in enumerate(found) if rows is not None}
+        if vectors:
+            queries[name] = (list(vectors), _unit(np.stack(list(vectors.values()))))
     absent = np.asarray(bank.text(spec.absent.text), np.float32)[None] if spec.absent else np.zeros((0, 1), np.float32)
     width = next(iter(queries.values()))[1].shape[1]
     return _Case(

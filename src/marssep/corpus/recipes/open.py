@@ -14,7 +14,14 @@ from marssep.audio import read_audio
 from marssep.corpus.labels import SoundClass, load_classes
 from marssep.corpus.manifest import Item
 from marssep.corpus.recipes.building import CorpusBuilder, Origin
-from marssep.corpus.recipes.packages import Package, default_cache, fetch_packages, load_packages, read_table
+from marssep.corpus.recipes.packages import (
+    Package,
+    default_cache,
+    fetch_packages,
+    load_packages,
+    present_files,
+    read_table,
+)
 from marssep.corpus.recipes.pictures import add_pictures
 from marssep.corpus.recipes.rendering import BANKS, Bank, programs_of, render_phrases
 from marssep.corpus.recipes.tunes import CHORDAL, Note, load_tunes, make_drum_phrase, make_phrase
@@ -70,11 +77,8 @@ def build_open(
 def _add_sounds(builder: CorpusBuilder, packages: Path, listed: dict[str, Package]) -> int:
     """Add the files of the shipped table, each content once."""
     rows, seen = [], set()
-    for row in read_table("open_sounds.csv"):
+    for row in present_files(read_table("open_sounds.csv"), packages, listed):
         path = packages / listed[row["package"]].folder / row["path"]
-        if not path.is_file():
-            logger.warning("%s: the package has no %s (another version?)", row["package"], row["path"])
-            continue
         digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
         if digest not in seen:
             seen.add(digest)

@@ -6,7 +6,8 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -44,6 +45,21 @@ def read_table(name: str) -> list[dict[str, str]]:
     """Rows of a table shipped beside the recipes."""
     text = resources.files("marssep.corpus.recipes").joinpath(name).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
+
+
+def present_files(
+    rows: Iterable[dict[str, str]], packages: Path, listed: Mapping[str, Package]
+) -> list[dict[str, str]]:
+    """The rows of a table whose file is in its unpacked package; what another version lacks is logged per package."""
+    present, missing = [], Counter[str]()
+    for row in rows:
+        if (packages / listed[row["package"]].folder / row["path"]).is_file():
+            present.append(row)
+        else:
+            missing[row["package"]] += 1
+    for name, count in missing.items():
+        logger.warning("%s: %d of the listed files are not in this version of the package", name, count)
+    return present
 
 
 def need_program(name: str, *, package: str) -> None:

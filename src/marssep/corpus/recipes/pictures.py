@@ -15,7 +15,7 @@ from PIL import Image
 
 from marssep.corpus.labels import load_classes
 from marssep.corpus.recipes.building import PICTURE_SIZE, CorpusBuilder, Origin
-from marssep.corpus.recipes.packages import Package, need_program, read_table
+from marssep.corpus.recipes.packages import Package, need_program, present_files, read_table
 from marssep.errors import CorpusError
 
 SPLIT_OF_STYLE = {
@@ -116,14 +116,10 @@ def _game_icons(packages: Path, listed: dict[str, Package]) -> Iterator[_Picture
 
 
 def _package_pictures(packages: Path, listed: dict[str, Package]) -> Iterator[_Picture]:
-    for row in read_table("open_pictures.csv"):
+    rows = [row for row in read_table("open_pictures.csv") if listed[row["package"]].kind == "deb"]
+    for row in present_files(rows, packages, listed):
         package = listed[row["package"]]
         path = packages / package.folder / row["path"]
-        if package.kind != "deb":
-            continue
-        if not path.is_file():
-            logger.warning("%s: the package has no %s (another version?)", package.name, row["path"])
-            continue
         name = f"{path.stem}-{hashlib.sha256(row['path'].encode()).hexdigest()[:4]}"
         source = f"{package.name}/{row['path']}"
         yield _Picture(row["label"], package.name, name, source, package.licence, None, path)

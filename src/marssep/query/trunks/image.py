@@ -87,15 +87,14 @@ def flatten_image(image: Image.Image) -> Image.Image:
 
 
 def image_pixels(images: Sequence[Image.Image]) -> Float32[Tensor, "b 3 224 224"]:
-    """Pictures as the trunk wants them: shorter side scaled to 224 (bicubic), centre cut out, ImageNet's mean and spread."""
+    """Shorter side scaled to 224 (bicubic), centre cut out, ImageNet's mean and spread taken off."""
     rows = []
     for image in images:
-        image = flatten_image(image)
         scale = _SIDE / min(image.size)
         width, height = (max(_SIDE, round(size * scale)) for size in image.size)
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
+        scaled = flatten_image(image).resize((width, height), Image.Resampling.BICUBIC)
         left, top = (width - _SIDE) // 2, (height - _SIDE) // 2
-        rows.append(np.asarray(image.crop((left, top, left + _SIDE, top + _SIDE)), dtype=np.float32))
+        rows.append(np.asarray(scaled.crop((left, top, left + _SIDE, top + _SIDE)), dtype=np.float32))
     pixels = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2) / 255
     mean, std = (torch.tensor(values)[:, None, None] for values in (_MEAN, _STD))
     return (pixels - mean) / std

@@ -59,7 +59,8 @@ def convert_text_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename the tensors of a Hugging Face BERT checkpoint to those of `TextTrunk`."""
     made = {
         "words.weight": state["embeddings.word_embeddings.weight"],
-        "positions": state["embeddings.position_embeddings.weight"] + state["embeddings.token_type_embeddings.weight"][0],
+        "positions": state["embeddings.position_embeddings.weight"]
+        + state["embeddings.token_type_embeddings.weight"][0],
         "norm.weight": state["embeddings.LayerNorm.weight"],
         "norm.bias": state["embeddings.LayerNorm.bias"],
     }

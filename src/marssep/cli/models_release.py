@@ -1,0 +1,32 @@
+"""`marssep models release`: make a usable model out of a training run."""
+
+from pathlib import Path
+
+
+def release(run: Path, *, corpus: list[Path], output: Path) -> None:
+    """Choose on validation what training leaves open (mask sharpness, presence threshold) and write model and card.
+
+    Args:
+        run: Folder of a training run.
+        corpus: Corpus folder it was trained on (repeatable).
+        output: Folder of the released model.
+    """
+    from marssep.corpus.store import Corpus
+    from marssep.evaluate.release import ReleaseSettings
+    from marssep.evaluate.release import release as release_model
+    from marssep.model import load_model
+    from marssep.query.bank import EmbeddingBank
+    from marssep.query.encoder import load_encoder
+
+    recordings = Corpus.open(corpus)
+    encoder = load_encoder(load_model(run / "best").config.encoder)
+    bank = EmbeddingBank.build(recordings, encoder, corpus[0].parent / ".features")
+    decided = release_model(run, output, corpus=recordings, encoder=encoder, bank=bank, settings=ReleaseSettings())
+    for scale, gain in decided.tried.items():
+        print(f"logits x {scale}: SI-SDRi by text {gain:.2f} dB" + (" (chosen)" * (float(scale) == decided.scale)))
+    presence = decided.presence
+    print(
+        f"presence threshold {presence.threshold:.3f}: rejects {presence.rejected:.1%} of absent queries, "
+        f"keeps {presence.kept:.1%} of the improvement; ROC area {presence.area:.3f}"
+    )
+    print(f"{output}: written")

@@ -1,0 +1,130 @@
+"""From a training run to a model that people use: what only validation may decide, and the card that tells the rest."""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from marssep.corpus.store import MANIFEST, Corpus
+from marssep.errors import ModelError
+from marssep.evaluate.presence import PresenceChoice, choose_from_scores
+from marssep.evaluate.protocol import EvaluateSettings, evaluate
+from marssep.evaluate.scores import Score
+from marssep.evaluate.versions import library_versions
+from marssep.model import LoadedModel, load_model, save_model
+from marssep.query import QueryEncoder
+from marssep.query.bank import EmbeddingBank
+from marssep.settings import Settings
+from marssep.train.validation import Validator
+
+
+class ReleaseSettings(Settings):
+    """What is tried on validation."""
+
+    lists: tuple[str, ...] = ("open-val", "esc10-val")
+    """Validation lists; never a test list."""
+    scales: tuple[float, ...] = (0.8, 1.0, 1.25, 1.5, 2.0)
+    """Factors of the mask's logits."""
+    mixtures: int = 100
+    """Mixtures of each list for the choice of the factor; the presence threshold is chosen on all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What was decided.
+
+    Attributes:
+        scale: factor of the logits.
+        tried: mean SI-SDRi by text over the lists for every factor, dB.
+        presence: the threshold and what it gives on validation.
+    """
+
+    scale: float
+    tried: dict[str, float]
+    presence: PresenceChoice
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    model: LoadedModel
+    encoder: QueryEncoder
+
+
+def release(
+    run: Path, output: Path, *, corpus: Corpus, encoder: QueryEncoder, bank: EmbeddingBank, settings: ReleaseSettings
+) -> Release:
+    """Sharpen the run's best model as validation likes it, choose its presence threshold, and write it with its card.
+
+    Args:
+        run: folder of a training run.
+        output: folder of the released model.
+        corpus: the corpus it was trained and is validated on.
+        encoder: the query encoder.
+        bank: embeddings of the corpus.
+        settings: what is tried.
+
+    Raises:
+        ModelError: if the run has no best model or no journal.
+    """
+    loaded = load_model(run / "best")
+    tried = {}
+    for scale in settings.scales:
+        candidate = load_model(run / "best")
+        candidate.network.sharpen(scale)
+        tried[f"{scale:g}"] = _mean_text(candidate, corpus, bank, settings)
+    scale = float(max(tried, key=lambda key: tried[key]))
+    loaded.network.sharpen(scale)
+    scores: list[Score] = []
+    measure = EvaluateSettings(modalities=("text",), baselines=(), bss_mixtures=0, resamples=10)
+    for name in settings.lists:
+        report = evaluate(_Candidate(loaded, encoder), corpus, mixtures=name, settings=measure)
+        scores.extend(report.scores)
+    presence = choose_from_scores(scores)
+    config = loaded.config.model_copy(update={"presence_threshold": round(presence.threshold, 4)})
+    decided = Release(scale, tried, presence)
+    save_model(output, loaded.network, config, card=_card(run, loaded.card, corpus, decided))
+    return decided
+
+
+def _mean_text(model: LoadedModel, corpus: Corpus, bank: EmbeddingBank, settings: ReleaseSettings) -> float:
+    figures = []
+    for name in settings.lists:
+        validator = Validator(name, corpus, bank, spectrogram=model.spectral, limit=settings.mixtures)
+        figures.append(validator.run(model.network)[f"{name}/text"])
+    return round(sum(figures) / len(figures), 4)
+
+
+def _card(run: Path, training: dict[str, Any], corpus: Corpus, decided: Release) -> dict[str, Any]:
+    splits = training.get("settings", {}).get("splits", ["train"])
+    used = [item for item in corpus.items if item.split in splits]
+    journal = run / "journal.jsonl"
+    if not journal.is_file():
+        raise ModelError(f"{journal}: no such file; a model is released from the folder of its training run.")
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    return {
+        "licence": "Apache-2.0",
+        "date": datetime.now(UTC).date().isoformat(),
+        "classes": sorted({item.label for item in used if item.kind == "audio"}),
+        "data": {
+            "manifests_sha256": [sha256((folder / MANIFEST).read_bytes()).hexdigest() for folder in corpus.folders],
+            "recordings": sum(item.kind == "audio" for item in used),
+            "hours": round(sum(item.duration for item in used) / 3600, 2),
+            "pictures": sum(item.kind == "image" for item in used),
+            "items_by_licence": dict(sorted(Counter(item.licence for item in used).items())),
+            "items_by_source": _sources(used),
+        },
+        "training": training,
+        "validation_curve": [line for line in lines if any(key.endswith("/text") for key in line)],
+        "released": dataclasses.asdict(decided),
+        "versions": library_versions(),
+    }
+
+
+def _sources(items: Sequence[Any]) -> dict[str, int]:
+    """Recordings and pictures by package or collection: the part of `source` before the first slash or colon."""
+    return dict(Counter(item.source.replace(":", "/").split("/")[0] for item in items).most_common())

@@ -1,0 +1,1 @@
+"""How well a separated sound answers the query: alignment of the modalities first."""

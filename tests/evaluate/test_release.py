@@ -1,0 +1,40 @@
+"""A training run becomes a model with a threshold, a sharpness and a card."""
+
+from pathlib import Path
+
+import pytest
+
+from marssep.corpus.lists import write_list
+from marssep.corpus.made import make_corpus
+from marssep.corpus.mixing import MixingSettings, MixtureSampler
+from marssep.corpus.store import Corpus
+from marssep.errors import ModelError
+from marssep.evaluate.release import ReleaseSettings, release
+from marssep.model import load_model
+from marssep.presets import load_preset
+from marssep.query.bank import EmbeddingBank
+from marssep.query.encoder import load_encoder
+from marssep.train.supervised import train_supervised
+
+
+def test_a_run_is_released(tmp_path: Path) -> None:
+    make_corpus(tmp_path / "made")
+    corpus, encoder = Corpus.open(tmp_path / "made"), load_encoder("tiny")
+    bank = EmbeddingBank.build(corpus, encoder, tmp_path / "bank")
+    sampler = MixtureSampler(corpus, split="val", settings=MixingSettings(), duration=1.0)
+    listed = tmp_path / "val.jsonl"
+    write_list(listed, [sampler.draw(index, n_sources=2) for index in range(4)])
+    preset = load_preset("smoke", ["steps=2", f'validation.lists=["{listed}"]', "validation.mixtures=2"])
+    train_supervised(preset, corpus=corpus, bank=bank, output=tmp_path / "run", quiet=True)
+    settings = ReleaseSettings(lists=(str(listed),), scales=(1.0, 2.0), mixtures=4)
+    parts = {"corpus": corpus, "encoder": encoder, "bank": bank, "settings": settings}
+    decided = release(tmp_path / "run", tmp_path / "model", **parts)
+    assert set(decided.tried) == {"1", "2"}
+    model = load_model(tmp_path / "model")
+    assert model.config.presence_threshold == pytest.approx(decided.presence.threshold, abs=1e-4)
+    assert model.card["data"]["recordings"] == 8
+    assert model.card["classes"] == ["chirp", "clicks", "noise", "tone"]
+    assert model.card["training"]["settings"]["steps"] == 2
+    (tmp_path / "run" / "journal.jsonl").unlink()
+    with pytest.raises(ModelError, match="training run"):
+        release(tmp_path / "run", tmp_path / "again", **parts)
