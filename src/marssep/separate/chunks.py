@@ -1,5 +1,6 @@
 """The network over a recording of any length: chunks of the length it was trained on, cross-faded in the mask."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,10 @@ BATCH = 4
 """Chunks at once; more costs memory and gains nothing on a CPU."""
 QUIET = 1e-6
 """Chunks whose power is this far (60 dB) below the loudest have no say in whether the sound is present."""
+
+
+OTHERS = 0.5
+"""What a negative leaves to sounds that neither query names, as odds; decision 0006 has the measurements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +92,8 @@ def cross_fade(
 
 
 def _mask(logits: Float[Tensor, "b q bands chunk"]) -> Float[Tensor, "b bands chunk"]:
-    """Sigmoid of the target's logit, less that of the sound to remove where there is one."""
-    return torch.sigmoid(logits[:, 0] if logits.shape[1] == 1 else logits[:, 0] - logits[:, 1])
+    """The target's odds against those of the sound to remove, if there is one, and of all others."""
+    target = logits[:, 0]
+    if logits.shape[1] == 1:
+        return torch.sigmoid(target)
+    return torch.sigmoid(target - torch.logaddexp(logits[:, 1], torch.full_like(target, math.log(OTHERS))))

@@ -25,7 +25,6 @@ from marssep.corpus.recipes.packages import (
 from marssep.corpus.recipes.pictures import add_pictures
 from marssep.corpus.recipes.rendering import BANKS, Bank, programs_of, render_phrases
 from marssep.corpus.recipes.tunes import CHORDAL, Note, load_tunes, make_drum_phrase, make_phrase
-from marssep.corpus.store import CORPUS_RATE
 from marssep.errors import CorpusError, InputError
 from marssep.settings import Settings
 
@@ -131,9 +130,9 @@ def _add_instruments(builder: CorpusBuilder, packages: Path, listed: dict[str, P
 
     def add(job: _Job) -> int:
         name = job.bank.name if job.program is None else f"{job.bank.name}-{job.program:03d}"
-        waveforms = render_phrases(job.bank, packages, job.phrases, program=job.program, seconds=settings.seconds)
+        played = render_phrases(job.bank, packages, job.phrases, program=job.program, seconds=settings.seconds)
         added = 0
-        for number, (waveform, tune) in enumerate(zip(waveforms, job.tunes, strict=True)):
+        for number, (audio, tune) in enumerate(zip(played, job.tunes, strict=True)):
             origin = Origin(
                 label=job.sound.label,
                 split=job.bank.split,
@@ -142,7 +141,7 @@ def _add_instruments(builder: CorpusBuilder, packages: Path, listed: dict[str, P
                 licence=listed[job.bank.package].licence,
                 key=f"{name}-{number:03d}",
             )
-            added += builder.add_audio(waveform, origin, sample_rate=CORPUS_RATE) is not None
+            added += builder.add_audio(audio.waveform, origin, sample_rate=audio.sample_rate) is not None
         return added
 
     with ThreadPoolExecutor(2) as pool:

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import shutil
 import struct
 import subprocess
 import tempfile
@@ -10,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from marssep.audio import read_audio, to_mono
+from marssep.audio import Audio, read_audio, to_mono
 from marssep.corpus.recipes.packages import need_program
 from marssep.corpus.recipes.tunes import Note
 from marssep.corpus.store import CORPUS_RATE
@@ -20,6 +17,7 @@ from marssep.errors import CorpusError
 
 _TICKS_PER_SECOND = 960  # 480 ticks a beat at 120 beats a minute
 _DRUM_CHANNEL = 9
+_TIMIDITY_RATE = "44100"  # Hz; at 32 kHz timidity 2.14 plays the same file differently now and then
 _GAP_SECONDS = 2.0  # long enough for what rings to die away before the next phrase
 
 logger = logging.getLogger(__name__)
@@ -63,8 +61,8 @@ def programs_of(bank: Bank, packages: Path) -> set[int] | None:
 
 def render_phrases(
     bank: Bank, packages: Path, phrases: Sequence[Sequence[Note]], *, program: int | None, seconds: float
-) -> list[np.ndarray]:
-    """Play phrases on one program of a bank, dry (no reverb, no chorus), at `CORPUS_RATE`.
+) -> list[Audio]:
+    """Play phrases on one program of a bank, dry (no reverb, no chorus).
 
     Loading a sound font costs seconds, so all phrases go into one MIDI file and the recording is cut apart again.
 
@@ -91,7 +89,10 @@ def render_phrases(
         audio = read_audio(wave)
     mono = to_mono(audio.waveform)
     starts = [int(number * stride * audio.sample_rate) for number in range(len(phrases))]
-    return [mono[start : start + int(seconds * audio.sample_rate)] for start in starts]
+    ends = [start + int(seconds * audio.sample_rate) for start in starts]
+    return [
+        Audio(mono[None, start:end], audio.sample_rate, audio.subtype) for start, end in zip(starts, ends, strict=True)
+    ]
 
 
 def encode_midi(notes: Sequence[Note], *, program: int | None) -> bytes:
@@ -112,19 +113,18 @@ def encode_midi(notes: Sequence[Note], *, program: int | None) -> bytes:
 
 
 def _play(bank: Bank, package: Path, midi: Path, wave: Path) -> None:
-    rate = str(CORPUS_RATE)
     if bank.name == "freepats":
         need_program("timidity", package="timidity")
         config = midi.with_name("freepats.cfg")
         text = (package / "etc/timidity/freepats.cfg").read_text(encoding="latin-1")
         config.write_text(re.sub(r"^dir .*$", f"dir {package / bank.path}", text, flags=re.MULTILINE), "latin-1")
         # EF options: no reverb, no chorus, no delay
-        command = ["timidity", "-c", str(config), "-s", rate, "-EFreverb=0", "-EFchorus=0", "-EFdelay=0"]
+        command = ["timidity", "-c", str(config), "-s", _TIMIDITY_RATE, "-EFreverb=0", "-EFchorus=0", "-EFdelay=0"]
         command += ["-Ow", "-OwM", "-o", str(wave), str(midi)]
     else:
         need_program("fluidsynth", package="fluidsynth")
         command = ["fluidsynth", "-ni", "-q", "-R", "0", "-C", "0", "-g", "0.6", "-o", "synth.dynamic-sample-loading=1"]
-        command += ["-r", rate, "-F", str(wave), str(package / bank.path), str(midi)]
+        command += ["-r", str(CORPUS_RATE), "-F", str(wave), str(package / bank.path), str(midi)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0 or not wave.is_file():
         reason = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
@@ -136,8 +136,3 @@ def _variable_length(value: int) -> bytes:
     while value := value >> 7:
         groups.append(0x80 | (value & 0x7F))
     return bytes(reversed(groups))
-
-
-def can_render() -> bool:
-    """Whether both programs that play are installed."""
-    return all(shutil.which(name) for name in ("fluidsynth", "timidity"))
