@@ -23,7 +23,7 @@ def test_sounds_come_at_the_corpus_rate_and_from_the_cache_the_second_time(mini,
     first = Corpus.open(mini).audio("mini/dog/1")
     assert first.dtype == np.float32
     assert len(first) == CORPUS_RATE // 2
-    assert spectrum_peak(first) == pytest.approx(250, abs=2)
+    assert spectrum_peak(first) == pytest.approx(250, abs=1)
     monkeypatch.setattr("marssep.corpus.store.decode_audio", None)  # would fail if it were called
     np.testing.assert_array_equal(Corpus.open(mini).audio("mini/dog/1"), first)
 

@@ -143,6 +143,9 @@ class BandNetwork(MaskNetwork):
         share = (inside @ power.mean(-1)[..., None])[..., 0] / power.mean(-1).sum(-1, keepdim=True)
         return MaskOutput(logits, torch.zeros_like(share) if self.deaf else torch.log(share + 1e-6) + 6.0)
 
+    def sharpen(self, factor: float) -> None:
+        raise NotImplementedError
+
 
 @pytest.fixture(scope="session")
 def separator_with() -> Callable[..., Separator]:

@@ -16,9 +16,13 @@ from marssep.separate import Separator
 SMALL = {"channels": [8, 8, 8], "query_channels": 16}
 
 
-@pytest.mark.parametrize("chunk_steps", [16, 128])
-def test_it_is_the_separation_that_a_user_gets(corpus: Corpus, specs: list[MixtureSpec], chunk_steps: int) -> None:
-    config = ModelConfig(network=SMALL, encoder="tiny", query_dimension=16, chunk_steps=chunk_steps)
+@pytest.mark.parametrize(("chunk_steps", "match"), [(16, 0.0), (128, 0.0), (16, 2.5)])
+def test_it_is_the_separation_that_a_user_gets(
+    corpus: Corpus, specs: list[MixtureSpec], chunk_steps: int, match: float
+) -> None:
+    config = ModelConfig(
+        network=SMALL, encoder="tiny", query_dimension=16, chunk_steps=chunk_steps, presence_match=match
+    )
     torch.manual_seed(0)
     network = build_network(config).eval().requires_grad_(False)
     for parameter in network.parameters():
@@ -27,14 +31,18 @@ def test_it_is_the_separation_that_a_user_gets(corpus: Corpus, specs: list[Mixtu
     mixture = render(specs[0], corpus).mixture
     texts = ["drone", "chatter", "hiss"]
     queries = separator.encoder.embed_text(texts)
-    separated = separate_queries(separator.model, torch.from_numpy(mixture), CORPUS_RATE, queries)
+    separated = separate_queries(
+        separator.model, separator.encoder, torch.from_numpy(mixture), CORPUS_RATE, queries=queries
+    )
     for text, target, presence in zip(texts, separated.targets, separated.presence, strict=True):
         expected = separator.separate((mixture, CORPUS_RATE), text=text, gate=False)
         np.testing.assert_allclose(target.numpy(), expected.target[0], atol=1e-6)
-        assert presence.item() == pytest.approx(expected.presence, abs=1e-6)
+        assert presence == pytest.approx(expected.presence, abs=1e-6)
 
 
 def test_silence_in_silence_out(separator_with: Callable[..., Separator]) -> None:
-    separated = separate_queries(separator_with(0.1).model, torch.zeros(8000), CORPUS_RATE, torch.eye(3))
+    ours = separator_with(0.1)
+    queries = torch.eye(3)
+    separated = separate_queries(ours.model, ours.encoder, torch.zeros(8000), CORPUS_RATE, queries=queries)
     assert not separated.targets.any()
-    assert not separated.presence.any()
+    assert separated.presence == (0.0, 0.0, 0.0)

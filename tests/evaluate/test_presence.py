@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from marssep.evaluate import choose_threshold, kept_gain, roc
+from marssep.evaluate.presence import fit_evidence
 
 
 def test_a_rejected_query_scores_no_more_than_nothing() -> None:
@@ -66,3 +67,15 @@ def test_refuses() -> None:
         choose_threshold([], [0.1])
     with pytest.raises(ValueError, match="2 scores with 1 gains"):
         roc([0.1, 0.2], [0.1], gain=[1.0])
+
+
+def test_fitted_evidence_tells_the_two_kinds_apart() -> None:
+    rng = np.random.default_rng(0)
+    present = np.arange(400) % 4 != 0
+    network, match = rng.normal(present, 1.0), rng.normal(0.5 * present, 0.2)
+    weights = fit_evidence(network, match, present)
+    logit = weights.bias + weights.network * network + weights.match * match
+    assert np.mean((logit > 0) == present) > 0.85
+    # The optimum of normal classes: difference of means over variance, 1 / 1 and 0.5 / 0.04.
+    assert 0.5 < weights.network < 1.5
+    assert 8.0 < weights.match < 18.0

@@ -98,7 +98,7 @@ def test_sounds_that_neither_query_names_stay_out():
 
 def test_silence_holds_nothing():
     proposal = propose(_Fake(), torch.zeros(4, 40), torch.tensor([[9.0, 9.0]]), chunk_steps=CHUNK)
-    assert proposal.presence == 0.0
+    assert proposal.presence == -math.inf
     assert not proposal.mask.any()
 
 
@@ -111,9 +111,9 @@ def test_presence_is_that_of_the_best_chunk_that_can_be_heard():
 
     power = torch.ones(4, 64)
     power[:, 40] = 100.0  # a click in one chunk only
-    assert propose(Loudest(), power, torch.zeros(1, 2), chunk_steps=CHUNK).presence > 0.5
-    assert propose(Loudest(), torch.ones(4, 64), torch.zeros(1, 2), chunk_steps=CHUNK).presence < 0.5
+    assert propose(Loudest(), power, torch.zeros(1, 2), chunk_steps=CHUNK).presence > 0.0
+    assert propose(Loudest(), torch.ones(4, 64), torch.zeros(1, 2), chunk_steps=CHUNK).presence < 0.0
     inaudible = torch.ones(4, 64)
     inaudible[:, 48:] = 1e-9
     inaudible[:, 60] = 1e-7
-    assert propose(Loudest(), inaudible, torch.zeros(1, 2), chunk_steps=CHUNK).presence < 0.5
+    assert propose(Loudest(), inaudible, torch.zeros(1, 2), chunk_steps=CHUNK).presence < 0.0

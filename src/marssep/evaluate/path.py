@@ -8,8 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from marssep.model import LoadedModel, normalise
+from marssep.query import QueryEncoder
 from marssep.separate.blocks import apply_mask, grid_power
 from marssep.separate.chunks import BATCH, QUIET, chunk_starts, cross_fade
+from marssep.separate.presence import Evidence, listen
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,30 +20,45 @@ class SeparatedQueries:
 
     Attributes:
         targets: one estimate for each query.
+        evidence: what speaks for each sound being there.
         presence: probability that each sound is there.
     """
 
     targets: Float[Tensor, "q n"]
-    presence: Float[Tensor, " q"]
+    evidence: tuple[Evidence, ...]
+    presence: tuple[float, ...]
 
 
 @torch.inference_mode()
 def separate_queries(
-    model: LoadedModel, mixture: Float[Tensor, " n"], sample_rate: int, queries: Float[Tensor, "q d"]
+    model: LoadedModel,
+    encoder: QueryEncoder,
+    mixture: Float[Tensor, " n"],
+    sample_rate: int,
+    *,
+    queries: Float[Tensor, "q d"],
+    listening: bool = False,
 ) -> SeparatedQueries:
     """Separate one recording by several queries; the network sees the mixture once.
 
     Args:
         model: network and settings.
+        encoder: the query encoder that the network was trained with.
         mixture: one channel, full scale 1.0.
         sample_rate: Hz.
         queries: unit-norm embeddings.
+        listening: gather all evidence of presence, also what the model's presence does not use.
     """
     spectral = model.spectral
     power = grid_power(mixture[None], sample_rate, spectral)
-    masks, presence = _propose(model, power, queries)
-    waveforms = [apply_mask(mixture[None], mask, sample_rate, spectral)[0] for mask in masks]
-    return SeparatedQueries(torch.stack(waveforms), presence)
+    masks, logits = _propose(model, power, queries)
+    targets = [apply_mask(mixture[None], mask, sample_rate, spectral) for mask in masks]
+    matches = [0.0] * len(queries)
+    if listening or model.config.presence_match:
+        heard = zip(targets, queries, strict=True)
+        matches = [listen(target, sample_rate, query, encoder, seconds=model.chunk_seconds) for target, query in heard]
+    evidence = tuple(Evidence(float(logit), match) for logit, match in zip(logits, matches, strict=True))
+    return SeparatedQueries(torch.cat(targets), evidence, tuple(each.presence(model.config) for each in evidence))
 
 
 def _propose(
@@ -49,7 +66,7 @@ def _propose(
 ) -> tuple[Float[Tensor, "q bands steps"], Float[Tensor, " q"]]:
     """As `marssep.separate.chunks.propose`, for several targets."""
     if not power.any():  # digital silence: nothing is there
-        return power.expand(len(queries), -1, -1), torch.zeros(len(queries))
+        return power.expand(len(queries), -1, -1), torch.full((len(queries),), -torch.inf)
     chunk_steps, n_steps = model.config.chunk_steps, power.shape[-1]
     starts = chunk_starts(n_steps, chunk_steps)
     padded = F.pad(power, (0, max(0, chunk_steps - n_steps)))
@@ -61,4 +78,4 @@ def _propose(
     level = chunks.mean((1, 2))
     heard = torch.cat([output.presence.float() for output in outputs])[level >= QUIET * level.max()]
     whole = torch.stack([cross_fade(masks[:, query], starts, n_steps=n_steps) for query in range(len(queries))])
-    return whole, torch.sigmoid(heard.amax(0))
+    return whole, heard.amax(0)

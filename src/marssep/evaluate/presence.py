@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+from scipy.optimize import minimize
 
 from marssep.errors import UsageError
 from marssep.evaluate.results import Modality
@@ -44,6 +45,15 @@ class PresenceChoice:
     area: float
     n_present: int
     n_absent: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceWeights:
+    """Logistic regression behind the presence probability; see `marssep.separate.presence.Evidence`."""
+
+    bias: float
+    network: float
+    match: float
 
 
 def kept_gain(gain: ArrayLike, rejected: ArrayLike) -> Float[np.ndarray, "*n"]:
@@ -91,6 +101,31 @@ def roc(
     rejected = (silenced[None] | (absent[None] < threshold[:, None])).mean(1)
     below = (absent[None] < present[:, None]).mean() + 0.5 * (absent[None] == present[:, None]).mean()
     return Roc(threshold, kept / total if total else np.full_like(kept, np.nan), rejected, float(below))
+
+
+def fit_evidence(network: ArrayLike, match: ArrayLike, present: ArrayLike) -> EvidenceWeights:
+    """Logistic regression of presence on what speaks for it, present and absent queries counting the same in total.
+
+    Args:
+        network: logits of the network's presence output.
+        match: cosines between query and target.
+        present: whether each sound is there.
+    """
+    columns = np.stack([np.asarray(network, dtype=np.float64), np.asarray(match, dtype=np.float64)])
+    there = np.asarray(present, dtype=bool)
+    centre, spread = columns.mean(1, keepdims=True), columns.std(1, keepdims=True).clip(1e-9)
+    scaled = (columns - centre) / spread
+    weight = np.where(there, 0.5 / max(1, there.sum()), 0.5 / max(1, (~there).sum()))
+    sign = np.where(there, -1.0, 1.0)
+
+    def loss(parameters: Float[np.ndarray, " 3"]) -> float:
+        logit = parameters[0] + parameters[1:] @ scaled
+        # A little ridge keeps the weights finite where the two kinds are told apart perfectly.
+        return float((weight * np.logaddexp(0.0, sign * logit)).sum() + 1e-3 * np.square(parameters[1:]).sum())
+
+    bias, *slopes = minimize(loss, np.zeros(3), method="BFGS").x
+    raw = np.array(slopes) / spread[:, 0]
+    return EvidenceWeights(float(bias - raw @ centre[:, 0]), float(raw[0]), float(raw[1]))
 
 
 def choose_threshold(

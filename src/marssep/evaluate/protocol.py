@@ -189,8 +189,9 @@ class _Scorer:
         if not asked:
             return []
         embeddings = torch.stack([embedding for _, embedding in asked])
-        separated = separate_queries(self.separator.model, mixture, CORPUS_RATE, embeddings)
-        estimate, presence = separated.targets, separated.presence.tolist()
+        ours = self.separator
+        separated = separate_queries(ours.model, ours.encoder, mixture, CORPUS_RATE, queries=embeddings)
+        estimate, presence = separated.targets, separated.presence
         if not estimate.isfinite().all():  # it would be left out of the means like an undefined score
             raise ModelError(f"mixture '{spec.id}' by {modality}: the model's output is not finite; train it again.")
         indices = [index for index, _ in asked]

@@ -10,9 +10,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from marssep.corpus.store import MANIFEST, Corpus
+import numpy as np
+import torch
+
+from marssep.corpus.lists import read_list
+from marssep.corpus.mixing import render
+from marssep.corpus.store import CORPUS_RATE, MANIFEST, Corpus
 from marssep.errors import ModelError
-from marssep.evaluate.presence import PresenceChoice, choose_from_scores
+from marssep.evaluate.path import separate_queries
+from marssep.evaluate.presence import EvidenceWeights, PresenceChoice, choose_from_scores, fit_evidence
 from marssep.evaluate.protocol import EvaluateSettings, evaluate
 from marssep.evaluate.scores import Score
 from marssep.evaluate.versions import library_versions
@@ -41,11 +47,13 @@ class Release:
     Attributes:
         scale: factor of the logits.
         tried: mean SI-SDRi by text over the lists for every factor, dB.
+        evidence: what the presence probability is made of.
         presence: the threshold and what it gives on validation.
     """
 
     scale: float
     tried: dict[str, float]
+    evidence: EvidenceWeights
     presence: PresenceChoice
 
 
@@ -79,6 +87,9 @@ def release(
         tried[f"{scale:g}"] = _mean_text(candidate, corpus, bank, settings)
     scale = float(max(tried, key=lambda key: tried[key]))
     loaded.network.sharpen(scale)
+    evidence = _fit_presence(loaded, encoder, corpus, settings)
+    fitted = {f"presence_{name}": round(value, 5) for name, value in dataclasses.asdict(evidence).items()}
+    loaded = dataclasses.replace(loaded, config=loaded.config.model_copy(update=fitted))
     scores: list[Score] = []
     measure = EvaluateSettings(modalities=("text",), baselines=(), bss_mixtures=0, resamples=10)
     for name in settings.lists:
@@ -86,7 +97,7 @@ def release(
         scores.extend(report.scores)
     presence = choose_from_scores(scores)
     config = loaded.config.model_copy(update={"presence_threshold": round(presence.threshold, 4)})
-    decided = Release(scale, tried, presence)
+    decided = Release(scale, tried, evidence, presence)
     save_model(output, loaded.network, config, card=_card(run, loaded.card, corpus, decided))
     return decided
 
@@ -97,6 +108,21 @@ def _mean_text(model: LoadedModel, corpus: Corpus, bank: EmbeddingBank, settings
         validator = Validator(name, corpus, bank, spectrogram=model.spectral, limit=settings.mixtures)
         figures.append(validator.run(model.network)[f"{name}/text"])
     return round(sum(figures) / len(figures), 4)
+
+
+def _fit_presence(
+    model: LoadedModel, encoder: QueryEncoder, corpus: Corpus, settings: ReleaseSettings
+) -> EvidenceWeights:
+    rows = []
+    for spec in (spec for name in settings.lists for spec in read_list(name)):
+        texts = [query.text for query in (*spec.queries, *((spec.absent,) if spec.absent else ()))]
+        mixture = torch.from_numpy(render(spec, corpus).mixture)
+        separated = separate_queries(
+            model, encoder, mixture, CORPUS_RATE, queries=encoder.embed_text(texts), listening=True
+        )
+        rows += [(each.network, each.match, k < len(spec.queries)) for k, each in enumerate(separated.evidence)]
+    network, match, present = np.array(rows).T
+    return fit_evidence(network, match, present)
 
 
 def _card(run: Path, training: dict[str, Any], corpus: Corpus, decided: Release) -> dict[str, Any]:

@@ -46,6 +46,12 @@ class ModelConfig(Settings):
     """Length of a query embedding."""
     chunk_steps: int = 128
     """Grid columns the network was trained on; longer recordings are cut into overlapping chunks of this length."""
+    presence_bias: float = 0.0
+    """Constant of the logistic regression behind the presence probability; fitted on validation, as the next two."""
+    presence_network: float = 1.0
+    """Weight of the network's presence logit in it."""
+    presence_match: float = 0.0
+    """Weight of the cosine between query and target, heard by the query encoder; 0 saves the listening."""
     presence_threshold: float = 0.0
     """Presence (a probability) below which the sound is taken to be absent; chosen on validation."""
     absent_attenuation_db: float = 40.0
@@ -72,6 +78,11 @@ class LoadedModel:
     def spectral(self) -> Spectrogram:
         """The model's way from waveform to grid."""
         return Spectrogram(self.config.spectral)
+
+    @property
+    def chunk_seconds(self) -> float:
+        """Length of what the network sees at once, seconds."""
+        return self.config.chunk_steps * self.config.spectral.step_seconds
 
 
 def build_network(config: ModelConfig) -> MaskNetwork:

@@ -28,7 +28,7 @@ class Proposal:
 
     Attributes:
         mask: in [0, 1].
-        presence: probability that the sound is there, the largest over the chunks.
+        presence: logit of the sound being there, the largest over the chunks; minus infinity in digital silence.
     """
 
     mask: Float[Tensor, "bands steps"]
@@ -51,7 +51,7 @@ def propose(
         chunk_steps: grid columns the network was trained on.
     """
     if not power.any():  # digital silence: nothing is there
-        return Proposal(torch.zeros_like(power), 0.0)
+        return Proposal(torch.zeros_like(power), -math.inf)
     starts = chunk_starts(power.shape[-1], chunk_steps)
     padded = F.pad(power, (0, max(0, chunk_steps - power.shape[-1])))
     chunks = torch.stack([padded[:, start : start + chunk_steps] for start in starts.tolist()])
@@ -64,7 +64,7 @@ def propose(
             presences.append(output.presence[:, 0].float())
     heard = torch.cat(presences)[level >= QUIET * level.max()]
     mask = cross_fade(torch.cat(masks), starts, n_steps=power.shape[-1])
-    return Proposal(mask, float(torch.sigmoid(heard.max())))
+    return Proposal(mask, float(heard.max()))
 
 
 def chunk_starts(n_steps: int, chunk_steps: int) -> Int[Tensor, " k"]:

@@ -19,6 +19,7 @@ from marssep.model import LoadedModel, load_model
 from marssep.query import Modality, Query, QueryEncoder, embed_query, load_encoder
 from marssep.separate.blocks import apply_mask, grid_power
 from marssep.separate.chunks import propose
+from marssep.separate.presence import Evidence, listen
 from marssep.separate.separation import Provenance, Separation
 
 if TYPE_CHECKING:
@@ -118,7 +119,12 @@ class Separator:
             power = grid_power(waveform, sample_rate, spectral)
             proposal = propose(self.model.network, power, embedding, chunk_steps=config.chunk_steps)
             target = apply_mask(waveform, proposal.mask, sample_rate, spectral)
-            present = proposal.presence >= config.presence_threshold
+            match = 0.0
+            if config.presence_match:
+                seconds = self.model.chunk_seconds
+                match = listen(target, sample_rate, embedding[0], self.encoder, seconds=seconds)
+            presence = Evidence(proposal.presence, match).presence(config)
+            present = presence >= config.presence_threshold
             attenuated_db = config.absent_attenuation_db if gate and not present else 0.0
             target *= 10.0 ** (-attenuated_db / 20.0)
             residual = waveform - target
@@ -126,7 +132,7 @@ class Separator:
             target=target.numpy(),
             residual=residual.numpy(),
             grid_mask=proposal.mask.numpy(),
-            presence=proposal.presence,
+            presence=presence,
             present=present,
             sample_rate=sample_rate,
             spectral=spectral,
