@@ -2,11 +2,8 @@
 
 import dataclasses
 import json
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ import torch
 
 from marssep.corpus.lists import read_list
 from marssep.corpus.mixing import render
-from marssep.corpus.store import CORPUS_RATE, MANIFEST, Corpus
+from marssep.corpus.store import CORPUS_RATE, Corpus
 from marssep.errors import ModelError
 from marssep.evaluate.path import separate_queries
 from marssep.evaluate.presence import EvidenceWeights, PresenceChoice, choose_from_scores, fit_evidence
@@ -71,13 +68,13 @@ def release(
     Args:
         run: folder of a training run.
         output: folder of the released model.
-        corpus: the corpus it was trained and is validated on.
+        corpus: the corpus it is validated on.
         encoder: the query encoder.
         bank: embeddings of the corpus.
         settings: what is tried.
 
     Raises:
-        ModelError: if the run has no best model or no journal.
+        ModelError: if the run has no best model, data record or journal.
     """
     loaded = load_model(run / "best")
     tried = {}
@@ -98,7 +95,7 @@ def release(
     presence = choose_from_scores(scores)
     config = loaded.config.model_copy(update={"presence_threshold": round(presence.threshold, 4)})
     decided = Release(scale, tried, evidence, presence)
-    save_model(output, loaded.network, config, card=_card(run, loaded.card, corpus, decided))
+    save_model(output, loaded.network, config, card=_card(run, loaded.card, decided))
     return decided
 
 
@@ -125,25 +122,14 @@ def _fit_presence(
     return fit_evidence(network, match, present)
 
 
-def _card(run: Path, training: dict[str, Any], corpus: Corpus, decided: Release) -> dict[str, Any]:
-    splits = training.get("settings", {}).get("splits", ["train"])
-    used = [item for item in corpus.items if item.split in splits]
-    journal = run / "journal.jsonl"
-    if not journal.is_file():
-        raise ModelError(f"{journal}: no such file; a model is released from the folder of its training run.")
-    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+def _card(run: Path, training: dict[str, Any], decided: Release) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(_of_run(run / "data.json"))
+    lines = [json.loads(line) for line in _of_run(run / "journal.jsonl").splitlines()]
     return {
         "licence": "Apache-2.0",
         "date": datetime.now(UTC).date().isoformat(),
-        "classes": sorted({item.label for item in used if item.kind == "audio"}),
-        "data": {
-            "manifests_sha256": [sha256((folder / MANIFEST).read_bytes()).hexdigest() for folder in corpus.folders],
-            "recordings": sum(item.kind == "audio" for item in used),
-            "hours": round(sum(item.duration for item in used) / 3600, 2),
-            "pictures": sum(item.kind == "image" for item in used),
-            "items_by_licence": dict(sorted(Counter(item.licence for item in used).items())),
-            "items_by_source": _sources(used),
-        },
+        "classes": data.pop("classes"),
+        "data": data,
         "training": training,
         "validation_curve": [line for line in lines if any(key.endswith("/text") for key in line)],
         "released": dataclasses.asdict(decided),
@@ -151,6 +137,7 @@ def _card(run: Path, training: dict[str, Any], corpus: Corpus, decided: Release)
     }
 
 
-def _sources(items: Sequence[Any]) -> dict[str, int]:
-    """Recordings and pictures by package or collection: the part of `source` before the first slash or colon."""
-    return dict(Counter(item.source.replace(":", "/").split("/")[0] for item in items).most_common())
+def _of_run(path: Path) -> str:
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; a model is released from the folder of its training run.")
+    return path.read_text(encoding="utf-8")

@@ -96,8 +96,9 @@ class Spectrogram:
         return _band_frequencies(self.settings)
 
     def pool(self, values: Float[Tensor, "*b f t"], sample_rate: int) -> Float[Tensor, "*b bands steps"]:
-        """Sum `values` (powers or cross-powers per bin) into grid cells: every k-th frame, rows by the adjoint of
-        `from_grid`'s interpolation.
+        """Sum `values` (powers or cross-powers per bin) into grid cells.
+
+        Every k-th frame is taken; rows are summed by the adjoint of `from_grid`'s interpolation.
         """
         return self._interpolation(sample_rate, values.device).T @ values[..., :: self.settings.frames_per_step]
 

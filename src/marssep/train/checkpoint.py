@@ -1,4 +1,4 @@
-"""Checkpoints with the full state of a run as safetensors and JSON, replaced atomically, so that runs resume exactly."""
+"""Checkpoints with the full state of a run as safetensors and JSON, replaced atomically; runs resume exactly."""
 
 import json
 import os

@@ -23,6 +23,7 @@ from marssep.spectral import Spectrogram
 from marssep.train.averaging import averaged
 from marssep.train.batches import Batch, Embeddings, TrainingBatches
 from marssep.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from marssep.train.data_record import data_record
 from marssep.train.journal import Journal
 from marssep.train.losses import LossTerms, supervised_loss
 from marssep.train.settings import OptimiserSettings, SupervisedSettings
@@ -42,7 +43,8 @@ def train_supervised(
 ) -> Progress:
     """Train until the settings' steps or minutes are spent, or until interrupted (Ctrl-C ends after a checkpoint).
 
-    Writes into `output`: `settings.json`, `journal.jsonl`, `checkpoint/` (full state), `last/` and `best/` (models).
+    Writes into `output`: `settings.json`, `data.json`, `journal.jsonl`, `checkpoint/` (full state), `last/` and `best/`
+    (models).
 
     Args:
         settings: the whole experiment.
@@ -56,7 +58,10 @@ def train_supervised(
         OutputError: if the folder holds another run and `resume` is not asked for, or cannot be written.
         ModelError: if there is nothing to resume from.
     """
-    _prepare_folder(output, settings, resume)
+    _prepare_folder(output, resume)
+    record = data_record(corpus, settings.splits)
+    for name, values in (("settings", settings.model_dump(mode="json")), ("data", record)):
+        _write_json(output / f"{name}.json", values)
     return _Run(settings, corpus, bank, output).go(resume=resume, quiet=quiet)
 
 
@@ -217,16 +222,22 @@ def _optimiser(network: nn.Module, settings: OptimiserSettings) -> torch.optim.O
     return torch.optim.AdamW(groups, settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay)
 
 
-def _prepare_folder(output: Path, settings: SupervisedSettings, resume: bool) -> None:
+def _prepare_folder(output: Path, resume: bool) -> None:
     if (output / "checkpoint").exists() and not resume:
         raise OutputError(f"{output}: already holds a run; go on with --resume or choose another --output.")
     try:
         output.mkdir(parents=True, exist_ok=True)
-        partial = output / "settings.json.partial"
-        partial.write_text(json.dumps(settings.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, output / "settings.json")
     except OSError as error:
-        raise OutputError(f"{output}: cannot be written ({error.strerror}); choose another --output.") from None
+        raise OutputError(f"{output}: cannot be made ({error.strerror}); choose another --output.") from None
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another --output.") from None
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:
