@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -51,28 +52,21 @@ def test_negate_is_the_formula_and_zero_changes_nothing():
 
 
 def test_mixup_is_convex_seeded_and_covers_the_simplex():
-    embeddings = {name: value.expand(4000, 3) for name, value in axes("text", "audio", "image").items()}
-    mixed = query_mixup(embeddings, generator=torch.Generator().manual_seed(0))
-    again = query_mixup(embeddings, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(mixed, again)
+    embeddings = {name: value.numpy() for name, value in axes("text", "audio", "image").items()}
+    rng, again = np.random.default_rng(0), np.random.default_rng(0)
+    mixed = np.stack([query_mixup(embeddings, rng) for _ in range(4000)])
+    assert np.array_equal(mixed[0], query_mixup(embeddings, again))
     assert (mixed >= 0).all()
-    torch.testing.assert_close(mixed.norm(dim=-1), torch.ones(4000))
-    shares = mixed / mixed.sum(-1, keepdim=True)
-    torch.testing.assert_close(shares.mean(0), torch.full((3,), 1 / 3), atol=0.02, rtol=0)
-    # uniform on the simplex: each share has the variance 1/18
-    torch.testing.assert_close(shares.var(0), torch.full((3,), 1 / 18), atol=0.005, rtol=0)
+    np.testing.assert_allclose(mixed.sum(1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(mixed.mean(0), 1 / 3, atol=0.02)
+    assert mixed.max() > 0.9
 
 
-def test_mixup_leaves_out_what_is_not_there():
-    embeddings = {name: value.expand(50, 2) for name, value in axes("text", "audio").items()}
-    there = torch.arange(50) % 2 == 0
-    mixed = query_mixup(embeddings, present={"audio": there})
-    assert (mixed[~there] == torch.tensor([1.0, 0.0])).all()
-    assert (mixed[there][:, 1] > 0).all()
+def test_mixup_of_one_modality_is_itself():
+    alone = {"text": np.float32([0.6, 0.8])}
+    np.testing.assert_allclose(query_mixup(alone, np.random.default_rng(1)), alone["text"], atol=1e-6)
 
 
-def test_mixup_refuses_a_row_without_anything():
-    with pytest.raises(UsageError, match="no modality"):
-        query_mixup({"text": torch.ones(2, 1)}, present={"text": torch.tensor([True, False])})
+def test_mixup_of_nothing_is_refused():
     with pytest.raises(UsageError, match="at least one"):
-        query_mixup({})
+        query_mixup({}, np.random.default_rng(0))

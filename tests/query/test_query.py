@@ -5,7 +5,7 @@ from PIL import Image
 
 from marssep.audio import write_audio
 from marssep.errors import InputError, UsageError
-from marssep.query import Query, embed_negative, embed_query, fuse, load_encoder, load_image
+from marssep.query import Query, embed_query, fuse, load_encoder, load_image
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +41,12 @@ def test_all_modalities_are_fused_with_the_querys_weights(encoder):
     torch.testing.assert_close(embed_query(query, encoder), fuse(embeddings, weights))
 
 
-def test_negative_is_embedded_apart(encoder):
-    query = Query(text="dog", negative="rain")
-    torch.testing.assert_close(embed_query(query, encoder), encoder.embed_text(["dog"])[0])
-    assert torch.equal(embed_negative(query, encoder), encoder.embed_text(["rain"])[0])
-    assert embed_negative(Query(text="dog"), encoder) is None
+def test_a_negative_moves_the_embedding_only_if_asked(encoder):
+    dog, rain = encoder.embed_text(["dog", "rain"])
+    torch.testing.assert_close(embed_query(Query(text="dog", negative="rain"), encoder), dog)
+    moved = embed_query(Query(text="dog", negative="rain", negative_in="embedding"), encoder)
+    torch.testing.assert_close(moved.norm(), torch.tensor(1.0))
+    assert moved @ rain < dog @ rain
 
 
 def test_pictures_that_cannot_be_used_are_named(tmp_path):

@@ -13,7 +13,7 @@ from marssep.query.encoder import (
 )
 from marssep.query.features import TrunkFeatures
 from marssep.query.fusion import DEFAULT_WEIGHTS, fuse, negate, query_mixup
-from marssep.query.query import Query, embed_negative, embed_query, load_image
+from marssep.query.query import Query, embed_query, load_image
 from marssep.query.weights import fetch
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "Query",
     "QueryEncoder",
     "TrunkFeatures",
-    "embed_negative",
     "embed_query",
     "fetch",
     "fuse",

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 from torch import Tensor
 
 from marssep.errors import UsageError
@@ -55,34 +56,19 @@ def negate(
 
 
 def query_mixup(
-    embeddings: Mapping[Modality, Float32[Tensor, "b d"]],
-    *,
-    generator: torch.Generator | None = None,
-    present: Mapping[Modality, Bool[Tensor, " b"]] | None = None,
-) -> Float32[Tensor, "b d"]:
-    """Random convex mixture of the modalities of each example (OmniSep's query-mixup), of length 1.
-
-    The weights are uniform on the simplex of what is present, so single modalities and even mixtures all occur.
+    embeddings: Mapping[Modality, Float32[np.ndarray, " d"]], rng: np.random.Generator
+) -> Float32[np.ndarray, " d"]:
+    """Random convex mixture of the modalities of one example: uniform weights, brought to sum 1 (OmniSep).
 
     Args:
-        embeddings: one tensor per modality; rows that are not present may hold anything finite.
-        generator: source of randomness.
-        present: which rows of a modality are there; all if not named. Every row needs one modality.
+        embeddings: unit norm; the modalities that the example has.
+        rng: source of randomness.
 
     Raises:
-        UsageError: no modality at all, or a row without any.
+        UsageError: no modality at all.
     """
-    names = list(embeddings)
-    if not names:
+    if not embeddings:
         raise UsageError("There is no query embedding to mix; give at least one modality.")
-    stacked = torch.stack([embeddings[name] for name in names])
-    shape = stacked.shape[:-1]
-    uniform = torch.rand(shape, generator=generator, device=generator.device if generator else None)
-    weights = -torch.log(uniform.clamp_min(1e-9)).to(stacked)  # exponential variables: their shares are uniform
-    if present is not None:
-        there = [present.get(name, torch.ones(shape[1:], dtype=torch.bool)).to(stacked.device) for name in names]
-        weights = torch.where(torch.stack(there), weights.clamp_min(1e-9), weights.new_zeros(()))
-    total = weights.sum(0)
-    if bool((total <= 0).any()):
-        raise UsageError("A query has no modality at all; each needs text, audio or an image.")
-    return F.normalize((stacked * (weights / total).unsqueeze(-1)).sum(0), dim=-1)
+    weights = rng.random(len(embeddings)).astype(np.float32)
+    mixed: np.ndarray = np.tensordot(weights / weights.sum(), np.stack(list(embeddings.values())), 1)
+    return mixed

@@ -4,9 +4,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float32
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
@@ -14,7 +16,7 @@ from torch import Tensor
 from marssep.audio import read_audio, to_mono
 from marssep.errors import InputError, UsageError
 from marssep.query.encoder import Modality, QueryEncoder
-from marssep.query.fusion import fuse
+from marssep.query.fusion import fuse, negate
 
 PathLike = str | os.PathLike[str]
 AudioQuery = PathLike | tuple[np.ndarray, int]
@@ -31,6 +33,8 @@ class Query:
         image: picture of what makes the sound: a file or a PIL image.
         weights: of the modalities, >= 0; `DEFAULT_WEIGHTS` for what is not named.
         negative: text for what is not wanted.
+        negative_in: where the negative works: in the mask's `logits` (decision 0006), or in the `embedding` as
+            `(1 + a) Q - a Q_N` with a = 0.5 (OmniSep).
 
     Raises:
         UsageError: if there is nothing in it.
@@ -41,6 +45,7 @@ class Query:
     image: ImageQuery | None = None
     weights: Mapping[Modality, float] | None = None
     negative: str | None = None
+    negative_in: Literal["logits", "embedding"] = "logits"
 
     def __post_init__(self) -> None:
         for name in ("text", "negative"):
@@ -53,7 +58,7 @@ class Query:
 
 @torch.no_grad()
 def embed_query(query: Query, encoder: QueryEncoder) -> Float32[Tensor, " d"]:
-    """Place of the wanted sound on the sphere, all modalities fused; the negative is not in it.
+    """Place of the wanted sound on the sphere, all modalities fused, moved away from a negative that works there.
 
     Raises:
         InputError: a file is missing or cannot be read, or the sound is not usable.
@@ -67,13 +72,10 @@ def embed_query(query: Query, encoder: QueryEncoder) -> Float32[Tensor, " d"]:
         embeddings["audio"] = encoder.embed_audio(torch.from_numpy(waveform)[None], sample_rate=sample_rate)[0]
     if query.image is not None:
         embeddings["image"] = encoder.embed_image([load_image(query.image)])[0]
-    return fuse(embeddings, query.weights)
-
-
-@torch.no_grad()
-def embed_negative(query: Query, encoder: QueryEncoder) -> Float32[Tensor, " d"] | None:
-    """Place of the sound that is not wanted, if the query names one."""
-    return None if query.negative is None else encoder.embed_text([query.negative])[0]
+    fused = fuse(embeddings, query.weights)
+    if query.negative is None or query.negative_in == "logits":
+        return fused
+    return F.normalize(negate(fused, encoder.embed_text([query.negative])[0]), dim=-1)
 
 
 def load_image(image: ImageQuery) -> Image.Image:

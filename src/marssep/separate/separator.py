@@ -150,10 +150,10 @@ class Separator:
         )
 
     def embed(self, query: Query) -> Float[Tensor, "q d"]:
-        """The target's embedding and, if the query has a negative, that as a second row."""
+        """The target's embedding and, if a negative works in the logits, that as a second row."""
         with torch.inference_mode():
             rows = [embed_query(query, self.encoder)]
-            if query.negative:
+            if query.negative and query.negative_in == "logits":
                 rows.append(self.encoder.embed_text([query.negative])[0])
             return torch.stack(rows)
 

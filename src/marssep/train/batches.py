@@ -13,6 +13,7 @@ from marssep.audio import resample
 from marssep.corpus.mixing import MixtureSampler, MixtureSpec, QuerySpec, render
 from marssep.corpus.store import CORPUS_RATE, Corpus
 from marssep.model import normalise
+from marssep.query import Modality, query_mixup
 from marssep.spectral import Spectrogram
 from marssep.train.losses import GridTargets
 from marssep.train.settings import AugmentationSettings, QuerySettings, SupervisedSettings
@@ -104,7 +105,7 @@ class TrainingBatches(Dataset[Batch]):
     def _embed(self, query: QuerySpec, rng: np.random.Generator) -> Tensor:
         settings = self.settings.queries
         captions = self._captions[query.label]
-        found = {"text": self.bank.text(captions[rng.integers(len(captions))])[None]}
+        found: dict[Modality, np.ndarray] = {"text": self.bank.text(captions[rng.integers(len(captions))])[None]}
         if query.audio:
             found["audio"] = self.bank.audio(query.audio)
         if query.image:
@@ -116,15 +117,14 @@ class TrainingBatches(Dataset[Batch]):
         return torch.from_numpy(embedding / np.linalg.norm(embedding))
 
 
-def mix_query(vectors: dict[str, np.ndarray], rng: np.random.Generator, settings: QuerySettings) -> np.ndarray:
-    """One modality alone, or a random convex mix of all at hand (query-mixup, OmniSep; weights uniform, normalised)."""
+def mix_query(vectors: dict[Modality, np.ndarray], rng: np.random.Generator, settings: QuerySettings) -> np.ndarray:
+    """One modality alone, or a random convex mix of all at hand."""
     draw = rng.random()
     for name, chance in settings.single.items():
         draw -= chance
         if draw < 0 and name in vectors:
             return vectors[name]
-    weights = rng.random(len(vectors)).astype(np.float32)
-    return np.tensordot(weights / weights.sum(), np.stack(list(vectors.values())), 1)
+    return query_mixup(vectors, rng)
 
 
 def choose_queries(
