@@ -9,12 +9,17 @@ from marssep.corpus.made import make_corpus
 from marssep.corpus.mixing import MixingSettings, MixtureSampler
 from marssep.corpus.store import Corpus
 from marssep.errors import ModelError
+from marssep.evaluate.card import write_card
+from marssep.evaluate.protocol import EvaluateSettings, evaluate
 from marssep.evaluate.release import ReleaseSettings, release
 from marssep.model import load_model
 from marssep.presets import load_preset
 from marssep.query.bank import EmbeddingBank
 from marssep.query.encoder import load_encoder
+from marssep.separate import Separator
 from marssep.train.supervised import train_supervised
+
+QUICK = EvaluateSettings(modalities=("text",), baselines=(), bss_mixtures=0, resamples=10)
 
 
 def test_a_run_is_released(tmp_path: Path) -> None:
@@ -35,6 +40,17 @@ def test_a_run_is_released(tmp_path: Path) -> None:
     assert model.card["data"]["recordings"] == 8
     assert model.card["classes"] == ["chirp", "clicks", "noise", "tone"]
     assert model.card["training"]["settings"]["steps"] == 2
+    report = evaluate(Separator.load(tmp_path / "model"), corpus, mixtures=str(listed), settings=QUICK)
+    report.results.write(tmp_path / "results.json")
+    write_card(tmp_path / "model", [tmp_path / "results.json"])
+    readme = (tmp_path / "model" / "README.md").read_text()
+    assert "8 recordings" in readme
+    assert "CC0-1.0" in readme
+    assert set(load_model(tmp_path / "model").card["results"]) == {"val"}
+    other = (tmp_path / "results.json").read_text().replace(model.sha256, "0" * 64)
+    (tmp_path / "other.json").write_text(other)
+    with pytest.raises(ModelError, match="another model"):
+        write_card(tmp_path / "model", [tmp_path / "other.json"])
     (tmp_path / "run" / "journal.jsonl").unlink()
     with pytest.raises(ModelError, match="training run"):
         release(tmp_path / "run", tmp_path / "again", **parts)

@@ -11,6 +11,8 @@ app.command(
 )
 app.command("marssep.cli.models_release:release", name="release", help="Make a usable model out of a training run.")
 
+app.command("marssep.cli.models_release:card", name="card", help="Write a released model's README with its results.")
+
 
 @app.command
 def fetch(name: str = "open", *, wheels: Path | None = None, force: bool = False) -> None:

@@ -30,3 +30,16 @@ def release(run: Path, *, corpus: list[Path], output: Path) -> None:
         f"keeps {presence.kept:.1%} of the improvement; ROC area {presence.area:.3f}"
     )
     print(f"{output}: written")
+
+
+def card(model: Path, *, results: list[Path]) -> None:
+    """Write a released model's README.md from its card and its results.
+
+    Args:
+        model: Folder of a released model.
+        results: Files that `marssep evaluate` wrote for this model (repeatable).
+    """
+    from marssep.evaluate.card import write_card
+
+    write_card(model, results)
+    print(model / "README.md")
