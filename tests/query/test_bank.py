@@ -8,7 +8,7 @@ from PIL import Image
 
 from marssep.errors import CorpusError
 from marssep.query import EmbeddingBank, TrunkFeatures, load_encoder
-from marssep.query.features import N_CROPS
+from marssep.query.features import N_CROPS, N_VARIANTS
 
 
 @dataclass
@@ -17,6 +17,7 @@ class Thing:
     kind: str
     captions: tuple
     sha256: str = ""
+    split: str = "train"
 
     def __post_init__(self):
         self.sha256 = self.sha256 or hashlib.sha256(self.id.encode()).hexdigest()
@@ -50,7 +51,7 @@ def encoder():
 def test_bank_has_what_the_encoder_says(encoder, tmp_path):
     corpus, seen = made_corpus(), []
     bank = EmbeddingBank.build(corpus, encoder, tmp_path, progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (7, 7)
+    assert seen[-1] == (8, 8)
     assert bank.audio("dog/2").shape == (N_CROPS, 16)
     assert bank.image("dog/picture").shape == (1, 16)
     assert bank.text("woof").dtype == np.float16
@@ -90,6 +91,23 @@ def test_other_heads_make_another_bank_from_the_same_features(encoder, tmp_path)
     second = EmbeddingBank.build(corpus, other, tmp_path)
     assert corpus.read == []
     assert np.abs(first.audio("dog/1") - second.audio("dog/1")).max() > 0.1
+
+
+def test_training_pictures_have_variants_and_pictures_a_file_of_their_own(encoder, tmp_path):
+    corpus = made_corpus()
+    corpus.items.append(Thing("rain/picture", "image", ("rain",), split="val"))
+    features = TrunkFeatures.build(corpus, encoder, tmp_path)
+    drawn, other = (item.sha256 for item in corpus.items[-2:])
+    assert set(features.variant) == {drawn}
+    assert set(features.image) == {drawn, other}
+    assert features.variant[drawn].shape == (N_VARIANTS, features.image[drawn].shape[1])
+    assert np.ptp(features.variant[drawn].astype(np.float32), axis=0).max() > 0, "the variants differ"
+    (pictures,) = tmp_path.glob("pictures-*")
+    pictures.unlink()
+    again = made_corpus()
+    made = TrunkFeatures.build(again, encoder, tmp_path)
+    assert set(again.read) == {"dog/picture"}
+    np.testing.assert_array_equal(made.variant[drawn], features.variant[drawn])
 
 
 def test_a_damaged_cache_is_made_again(encoder, tmp_path):

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import load_file
 
 from marssep.audio import write_audio
 from marssep.corpus.manifest import Item, write_manifest
-from marssep.errors import CorpusError, SettingsError
-from marssep.query import load_encoder, new_encoder
+from marssep.errors import CorpusError, SettingsError, UsageError
+from marssep.query import ENCODERS, load_encoder, new_encoder
+from marssep.query.heads import MixtureHead
 from marssep.train.align import AlignSettings, alignment_data, train_heads
 from marssep.train.align_run import run_alignment
 
@@ -94,6 +96,59 @@ def test_training_stops_when_validation_does_not_improve(corpus_folder):
     trained = train_heads(encoder, data, settings)
     assert trained.log[-1]["step"] == trained.step + 20 < 1000
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
+@pytest.fixture
+def mixing(monkeypatch):
+    """The tiny encoder with a picture head that mixes classes, as `open` has."""
+    plain = ENCODERS["tiny"]
+
+    def build():
+        encoder = plain()
+        encoder.heads["image"] = MixtureHead(192, encoder.dimension)
+        return encoder
+
+    monkeypatch.setitem(ENCODERS, "tiny", build)
+
+
+@pytest.mark.usefixtures("mixing")
+def test_the_picture_head_alone_is_fitted_to_the_others(corpus_folder, tmp_path):
+    first = run_alignment([corpus_folder], tmp_path / "all", encoder_name="tiny", settings=SETTINGS)
+    settings = {"only": "image", "sharpness": 6}
+    runs = [
+        run_alignment([corpus_folder], tmp_path / name, encoder_name="tiny", settings=settings, heads=first.heads)
+        for name in ("one", "two")
+    ]
+    assert runs[0].heads.read_bytes() == runs[1].heads.read_bytes()
+    assert runs[0].score > 0.9
+    before, after = load_file(first.heads), load_file(runs[0].heads)
+    assert before.keys() == after.keys()
+    changed = {name for name in before if before[name].tobytes() != after[name].tobytes()}
+    assert changed <= {"image.weight", "image.places"}, "words and sounds stay byte by byte"
+    assert "image.weight" in changed
+    card = json.loads((tmp_path / "one" / "heads.json").read_text())
+    assert card["settings"]["only"] == "all"
+    assert card["picture_head"]["settings"]["sharpness"] == 6
+    assert card["fingerprint"] == load_encoder("tiny", heads=runs[0].heads).fingerprint
+    assert card["words_and_sounds_from"] == load_encoder("tiny", heads=first.heads).fingerprint
+
+
+@pytest.mark.usefixtures("mixing")
+def test_a_picture_lands_near_the_name_of_what_it_shows(corpus_folder, tmp_path):
+    run = run_alignment([corpus_folder], tmp_path, encoder_name="tiny", settings=SETTINGS)
+    encoder = load_encoder("tiny", heads=run.heads)
+    pictures = encoder.embed_image([Image.new("RGB", (12, 12), colour) for colour in COLOURS.values()])
+    near = pictures @ encoder.embed_text([f"a {label} tone" for label in COLOURS]).T
+    assert near.argmax(1).tolist() == [0, 1, 2]
+    assert near.diagonal().min() > 0.8
+
+
+def test_a_picture_head_that_only_a_gradient_trains_cannot_be_fitted_alone(corpus_folder, tmp_path):
+    run = run_alignment([corpus_folder], tmp_path, encoder_name="tiny", settings={"steps": 2, "batch_size": 8})
+    with pytest.raises(UsageError, match="cannot be fitted alone"):
+        run_alignment([corpus_folder], tmp_path, encoder_name="tiny", settings={"only": "image"}, heads=run.heads)
+    with pytest.raises(UsageError, match="without heads"):
+        run_alignment([corpus_folder], tmp_path, encoder_name="tiny", settings={"only": "image"})
 
 
 def test_unknown_settings_are_named(corpus_folder, tmp_path):

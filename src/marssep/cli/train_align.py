@@ -13,6 +13,7 @@ def align(
     encoder: str = "open",
     cache: Path | None = None,
     results: Path | None = None,
+    heads: Path | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
 ) -> None:
     """Stage 1 of the alignment: heads that bring words, sounds and pictures of the same thing together.
@@ -29,6 +30,8 @@ def align(
         Folder for trunk features, computed once; default: beside the first corpus.
     results
         JSON file for the retrieval figures; default: alignment-stage1.json in the output folder.
+    heads
+        With --set only=image: file whose heads of words and sounds stay; default: those of the package.
     set_
         Settings as key=value, for example --set steps=400.
     """
@@ -42,6 +45,7 @@ def align(
         settings=values,
         cache=cache,
         results=results,
+        heads=heads,
         report=print,
     )
     print(f"{run.heads}: validation {run.score:.3f} at step {run.step}; figures in {run.results}")

@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from jaxtyping import Float32
 from PIL import Image
 from torch import Tensor, nn
 
 from marssep.errors import ModelError, UsageError
+from marssep.query.augment import augment_picture
 
 Modality = Literal["text", "audio", "image"]
 MODALITIES: tuple[Modality, ...] = ("text", "audio", "image")
@@ -64,6 +66,17 @@ class QueryEncoder(nn.Module, ABC):
     @abstractmethod
     def image_features(self, images: Sequence[Image.Image]) -> Float32[Tensor, "b f"]:
         """Trunk features of pictures of any size and mode."""
+
+    def image_variants(self, image: Image.Image, count: int, *, seed: int) -> Float32[Tensor, "k f"]:
+        """Trunk features of random variants of a picture, to train on.
+
+        Args:
+            image: the picture.
+            count: k.
+            seed: of the variation, >= 0.
+        """
+        generators = [np.random.default_rng([seed, index]) for index in range(count)]
+        return self.image_features([augment_picture(image, generator) for generator in generators])
 
     def embed_text(self, texts: Sequence[str]) -> Float32[Tensor, "b d"]:
         """Unit-norm embeddings of texts."""
@@ -145,8 +158,13 @@ def shipped_heads(name: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def load_heads(encoder: QueryEncoder, path: Path) -> None:
+def load_heads(encoder: QueryEncoder, path: Path, *, modalities: Sequence[Modality] = MODALITIES) -> None:
     """Load heads into an encoder.
+
+    Args:
+        encoder: its heads are overwritten.
+        path: safetensors file.
+        modalities: whose heads are taken from the file; the others stay as they are.
 
     Raises:
         ModelError: missing or damaged file, or of another encoder.
@@ -157,7 +175,10 @@ def load_heads(encoder: QueryEncoder, path: Path) -> None:
     try:
         data = path.read_bytes()
         state = {key: value.float() for key, value in load(data).items()}
-        encoder.heads.load_state_dict(state)
+        for modality in modalities:
+            prefix = f"{modality}."
+            own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            encoder.heads[modality].load_state_dict(own)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); give a heads.safetensors file.") from None
     except (SafetensorError, RuntimeError) as error:

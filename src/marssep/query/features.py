@@ -16,10 +16,13 @@ from PIL import Image
 from marssep.query.encoder import QueryEncoder
 
 _LOG = logging.getLogger(__name__)
-_FORMAT = 1  # raise when the crops or the trunks' input change
+_KINDS = ("audio", "image", "text", "variant")
+_FILES = {"features": ("audio", "text"), "pictures": ("image", "variant")}  # a file each: sounds take long to redo
+_FORMATS = {"features": 1, "pictures": 2}  # raise when the crops, the variants or the trunks' input change
 _BATCH = 64
 _SAVE_EVERY = 1000  # items: what an interrupted run loses at most
 N_CROPS = 6
+N_VARIANTS = 6
 _LONGEST = 20.0  # seconds of a recording that count
 _CROP_SECONDS = (4.0, 6.0)
 
@@ -44,11 +47,13 @@ class TrunkFeatures:
         audio: sha256 of the file -> `[N_CROPS, f]` float16; the first crop is the whole recording.
         image: sha256 of the file -> `[1, f]` float16.
         text: caption -> `[f]` float16.
+        variant: sha256 of a training picture -> `[N_VARIANTS, f]` float16, of random variants of it.
     """
 
     audio: dict[str, np.ndarray]
     image: dict[str, np.ndarray]
     text: dict[str, np.ndarray]
+    variant: dict[str, np.ndarray]
 
     @classmethod
     def build(
@@ -65,35 +70,50 @@ class TrunkFeatures:
         Args:
             corpus: its recordings, pictures and captions are read.
             encoder: only its trunks are used.
-            cache: folder for the file, one per encoder; shared by corpora, since the key is the content.
+            cache: folder for the files, two per encoder; shared by corpora, since the key is the content.
             sample_rate: of `corpus.audio`, Hz.
             progress: called with (done, total) items.
         """
-        path = cache / f"features-{encoder.name}-{_FORMAT}.safetensors"
-        known = read_arrays(path)
+        known = _read(cache, encoder.name)
         missing = _missing(corpus.items, known)
         if any(missing.values()):
             done, unsaved, total = 0, 0, sum(len(rows) for rows in missing.values())
-            _LOG.info("features of %d recordings, pictures and captions, once, into %s", total, path)
+            _LOG.info("features of %d recordings, pictures and captions, once, into %s", total, cache)
             for kind, keys, features in _compute(corpus, encoder, missing, sample_rate):
                 known[kind].update(zip(keys, features.astype(np.float16), strict=True))
                 done += len(keys)
                 unsaved += len(keys)
                 if unsaved >= _SAVE_EVERY:
-                    write_arrays(path, known)
+                    _write(cache, encoder.name, known)
                     unsaved = 0
                 if progress is not None:
                     progress(done, total)
-            write_arrays(path, known)
+            _write(cache, encoder.name, known)
         return cls(**known)
+
+
+def _read(cache: Path, encoder: str) -> dict[str, dict[str, np.ndarray]]:
+    known = {}
+    for name, kinds in _FILES.items():
+        tables = read_arrays(cache / f"{name}-{encoder}-{_FORMATS[name]}.safetensors")
+        known.update({kind: tables[kind] for kind in kinds})
+    return known
+
+
+def _write(cache: Path, encoder: str, known: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    for name, kinds in _FILES.items():
+        path = cache / f"{name}-{encoder}-{_FORMATS[name]}.safetensors"
+        write_arrays(path, {kind: known[kind] for kind in kinds})
 
 
 def _missing(items: Iterable[Any], known: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, str]]:
     """Key -> id of what has to be computed, by kind; captions are their own id."""
-    missing: dict[str, dict[str, str]] = {"audio": {}, "image": {}, "text": {}}
+    missing: dict[str, dict[str, str]] = {kind: {} for kind in known}
     for item in items:
         if item.sha256 not in known[item.kind]:
             missing[item.kind][item.sha256] = item.id
+        if item.kind == "image" and item.split == "train" and item.sha256 not in known["variant"]:
+            missing["variant"][item.sha256] = item.id
         missing["text"].update({caption: caption for caption in item.captions if caption not in known["text"]})
     return missing
 
@@ -106,6 +126,9 @@ def _compute(corpus: QueryCorpus, encoder: QueryEncoder, missing: dict[str, dict
     for keys in _chunks(list(missing["image"])):
         images = [corpus.image(missing["image"][key]) for key in keys]
         yield "image", keys, encoder.image_features(images).cpu().numpy()[:, None]
+    for key, id in missing["variant"].items():
+        rows = encoder.image_variants(corpus.image(id), N_VARIANTS, seed=zlib.crc32(key.encode()))
+        yield "variant", [key], rows.cpu().numpy()[None]
     for key, id in missing["audio"].items():
         waveform = torch.from_numpy(corpus.audio(id)[: int(_LONGEST * sample_rate)])
         spans = _spans(len(waveform) / sample_rate, seed=zlib.crc32(key.encode()))
@@ -132,14 +155,14 @@ def read_arrays(path: Path) -> dict[str, dict[str, np.ndarray]]:
     """Read tables of arrays by key; empty tables if there is no usable file, since it can be made again."""
     from safetensors import SafetensorError, safe_open
 
-    tables: dict[str, dict[str, np.ndarray]] = {"audio": {}, "image": {}, "text": {}}
+    tables: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in _KINDS}
     if not path.is_file():
         return tables
     try:
         with safe_open(path, framework="np") as opened:
             keys = json.loads(opened.metadata()["keys"])
             for kind in tables:
-                if keys[kind]:
+                if keys.get(kind):
                     tables[kind] = dict(zip(keys[kind], opened.get_tensor(kind), strict=True))
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         _LOG.warning("%s is damaged (%s) and is made again", path, error)

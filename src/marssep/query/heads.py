@@ -1,5 +1,7 @@
 """Projection heads: features of a frozen trunk to a place on the shared unit sphere."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float32
@@ -33,3 +35,45 @@ class ProjectionHead(nn.Module):
         inputs = self.dropout((features - self.mean) / self.spread)
         made = self.linear(inputs) + self.output(self.dropout(F.gelu(self.hidden(inputs))))
         return F.normalize(made, dim=-1)
+
+
+class MixtureHead(nn.Module):
+    """Guesses among classes, and the mean of their places weighted by the guesses, brought to length 1.
+
+    A feature that fits two classes lands between them instead of on the wrong one. Without any class fitted, it has
+    one, at a fixed place.
+    """
+
+    def __init__(self, n_features: int, dimension: int) -> None:
+        """Make a head that is not fitted.
+
+        Args:
+            n_features: of the trunk.
+            dimension: of the shared space.
+        """
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("spread", torch.ones(n_features))
+        self.register_buffer("weight", torch.zeros(1, n_features))
+        self.register_buffer("bias", torch.zeros(1))
+        self.register_buffer("places", F.normalize(torch.ones(1, dimension), dim=-1))
+        self.mean: Tensor
+        self.spread: Tensor
+        self.weight: Tensor
+        self.bias: Tensor
+        self.places: Tensor
+
+    def forward(self, features: Float32[Tensor, "b f"]) -> Float32[Tensor, "b d"]:
+        """Unit-norm embeddings."""
+        logits = F.linear((features - self.mean) / self.spread, self.weight, self.bias)
+        return F.normalize(logits.softmax(-1) @ self.places, dim=-1)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        """As many classes as the file has."""
+        found = {name: state_dict.get(prefix + name) for name in ("weight", "bias", "places")}
+        counts = {len(rows) for rows in found.values() if rows is not None and rows.ndim}
+        if len(counts) == 1:
+            for name in found:
+                buffer = self.get_buffer(name)
+                setattr(self, name, buffer.new_zeros(max(counts), *buffer.shape[1:]))
+        super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from marssep.errors import ModelError
 from marssep.query.encoder import QueryEncoder
-from marssep.query.heads import ProjectionHead
+from marssep.query.heads import MixtureHead, ProjectionHead
 from marssep.query.trunks import AudioTrunk, ImageTrunk, TextTrunk
 from marssep.query.trunks.image import image_pixels
 from marssep.query.weights import weights_folder
@@ -42,7 +42,9 @@ class OpenEncoder(QueryEncoder):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             heads: dict[str, nn.Module] = {
-                part: ProjectionHead(trunk.n_features, DIMENSION) for part, trunk in trunks.items()
+                "text": ProjectionHead(text.n_features, DIMENSION),
+                "audio": ProjectionHead(audio.n_features, DIMENSION),
+                "image": MixtureHead(image.n_features, DIMENSION),
             }
         super().__init__(DIMENSION, heads, f"{self.name}-untrained")
         self.text_trunk, self.audio_trunk, self.image_trunk = text, audio, image
@@ -65,8 +67,8 @@ class OpenEncoder(QueryEncoder):
         return self.audio_trunk.crops(waveform, sample_rate, spans)
 
     @torch.no_grad()
-    def image_features(self, images: Sequence[Image.Image]) -> Float32[Tensor, "b 1280"]:
-        """EfficientNet-Lite0's pooled features."""
+    def image_features(self, images: Sequence[Image.Image]) -> Float32[Tensor, "b 3304"]:
+        """EfficientNet-Lite0's pooled head and stages."""
         features: Tensor = self.image_trunk(image_pixels(images).to(self.device))
         return features
 

@@ -4,16 +4,17 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from marssep.errors import CorpusError
+from marssep.errors import CorpusError, UsageError
 from marssep.query import QueryEncoder, TrunkFeatures
-from marssep.query.heads import ProjectionHead
+from marssep.query.heads import MixtureHead, ProjectionHead
 from marssep.reward.alignment import Temperature, geometry_loss, info_nce_loss, label_accuracy
 from marssep.settings import Settings
 
@@ -48,6 +49,12 @@ class AlignSettings(Settings):
     """Steps between validations."""
     patience: int = 6
     """Checks without improvement before stopping."""
+    only: Literal["all", "image"] = "all"
+    """`image` fits the picture head alone, into the space of the other two, which stay as they are."""
+    ridge: float = Field(1.0, gt=0)
+    """Of the fit of a picture head that mixes classes: added to the eigenvalues of the features' covariance."""
+    sharpness: float = Field(18.0, gt=0)
+    """Of its guesses: factor before the softmax. Guesses that are too sure cost more separation than mixed ones."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,7 @@ class AlignmentData:
         labels: names, in the order of their numbers.
         audio: recordings of all splits.
         image: pictures of all splits.
+        variants: random variants of the training pictures.
         captions: texts.
         caption_features: `[t, f]`.
         describes: `[t, l]` whether a caption describes a label.
@@ -88,6 +96,7 @@ class AlignmentData:
     labels: tuple[str, ...]
     audio: LabelledFeatures
     image: LabelledFeatures
+    variants: LabelledFeatures
     captions: tuple[str, ...]
     caption_features: Tensor
     describes: Tensor
@@ -116,10 +125,12 @@ def alignment_data(items: Sequence[Any], features: TrunkFeatures, words: Tensor 
         for caption in item.captions:
             describes[at[caption], number[item.label]] = True
         primary[number[item.label]] = at[item.captions[0]]
-    tables = {"audio": features.audio, "image": features.image}
+    tables = {"audio": features.audio, "image": features.image, "variants": features.variant}
     parts = {}
     for kind, table in tables.items():
         chosen = [item for item in items if item.kind == kind]
+        if kind == "variants":
+            chosen = [item for item in items if item.kind == "image" and item.split == "train"]
         if not any(item.split == "train" for item in chosen):
             raise CorpusError(f"The corpus has no {kind} items in the split 'train'; build one that has.")
         stacked = torch.from_numpy(np.stack([table[item.sha256] for item in chosen])).float()
@@ -130,6 +141,7 @@ def alignment_data(items: Sequence[Any], features: TrunkFeatures, words: Tensor 
         labels=tuple(labels),
         audio=parts["audio"],
         image=parts["image"],
+        variants=parts["variants"],
         captions=tuple(captions),
         caption_features=texts,
         describes=describes,
@@ -167,14 +179,39 @@ def train_heads(
     """Train the heads of an encoder in place and leave it with those that were best on validation.
 
     Args:
-        encoder: its heads are re-initialised; its trunks are not touched.
+        encoder: its heads are re-initialised, with `only` that of pictures alone; its trunks are not touched.
         data: only the groups `train/...` are learnt from, `val` and `...-val/...` decide when to stop.
         settings: see there.
         progress: called with each row of the log.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return _train(encoder.heads, data, settings, progress)
+        return _train_all(encoder, data, settings, progress)
+
+
+def _train_all(
+    encoder: QueryEncoder,
+    data: AlignmentData,
+    settings: AlignSettings,
+    progress: Callable[[dict[str, float]], None] | None,
+) -> TrainedHeads:
+    """The gradient's heads first, then the picture head that is fitted to where they put the words."""
+    mixture, started = encoder.heads["image"], time.time()
+    trained = TrainedHeads(-1.0, 0, settings.temperature, (), 0.0)
+    if settings.only == "all":
+        heads = nn.ModuleDict(dict(encoder.heads.items()))
+        if isinstance(mixture, MixtureHead):  # pictures help words and sounds along the way
+            heads["image"] = ProjectionHead(data.image.features.shape[-1], encoder.dimension)
+        trained = _train(heads, data, settings, progress)
+    if not isinstance(mixture, MixtureHead):
+        if settings.only == "image":
+            raise UsageError(f"The picture head of the encoder '{encoder.name}' cannot be fitted alone; use only=all.")
+        return trained
+    fit_picture_head(mixture, encoder.heads["text"], data, settings)
+    score = validation_score(encoder.heads.eval(), data)
+    if progress is not None:
+        progress({"step": trained.step, "loss": math.nan, "score": score, "temperature": trained.temperature})
+    return replace(trained, score=score, seconds=time.time() - started)
 
 
 def _train(
@@ -214,6 +251,37 @@ def _train(
     heads.load_state_dict(kept)
     heads.requires_grad_(False).eval()
     return TrainedHeads(best.score, best.step, best.temperature, tuple(log), time.time() - started)
+
+
+@torch.no_grad()
+def fit_picture_head(head: MixtureHead, text_head: nn.Module, data: AlignmentData, settings: AlignSettings) -> None:
+    """Fit the guesses by ridge regression on class membership and put the classes where their names are.
+
+    Training pictures and their variants count; classes with n of them weigh `sqrt(n)`. Solved in closed form, so that
+    neither the seed nor validation has a part in it.
+
+    Args:
+        head: overwritten.
+        text_head: gives the places.
+        data: its groups `train/...` are learnt from.
+        settings: `ridge` and `sharpness`.
+    """
+    pictures = data.image.where(lambda group: group.startswith("train/"))
+    rows = torch.cat([pictures.features.flatten(0, 1), data.variants.features.flatten(0, 1)])
+    labels = [part.labels.repeat_interleave(part.features.shape[1]) for part in (pictures, data.variants)]
+    classes, members = torch.cat(labels).unique(return_inverse=True)
+    head.mean, head.spread = rows.mean(0), rows.std(0).clamp_min(0.05)
+    inputs = (rows - head.mean) / head.spread
+    weights = torch.bincount(members).float().rsqrt()[members]
+    weights = weights / weights.sum()
+    wanted = torch.nn.functional.one_hot(members).float()
+    shares = weights @ wanted
+    weighted = inputs * weights[:, None]
+    covariance = weighted.T @ inputs
+    covariance.diagonal().add_(settings.ridge)
+    fitted = torch.linalg.solve(covariance, weighted.T @ (wanted - shares))
+    head.weight, head.bias = settings.sharpness * fitted.T.contiguous(), torch.zeros(len(classes))
+    head.places = text_head(data.caption_features[data.primary[classes]])
 
 
 @torch.no_grad()

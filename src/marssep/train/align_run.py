@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from marssep.corpus.store import MANIFEST, Corpus
-from marssep.errors import OutputError
-from marssep.query import TrunkFeatures, new_encoder, save_heads
+from marssep.errors import OutputError, UsageError
+from marssep.query import QueryEncoder, TrunkFeatures, load_heads, new_encoder, save_heads
+from marssep.query.encoder import shipped_heads
 from marssep.train.align import AlignmentData, AlignSettings, TrainedHeads, alignment_data, train_heads
 from marssep.train.align_report import alignment_report
 
@@ -44,6 +45,7 @@ def run_alignment(
     settings: Mapping[str, Any] | None = None,
     cache: Path | None = None,
     results: Path | None = None,
+    heads: Path | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> AlignmentRun:
     """Train the heads of an encoder on a corpus and write them with everything needed to judge them.
@@ -55,6 +57,7 @@ def run_alignment(
         settings: of `AlignSettings`.
         cache: folder for the trunk features; default: `.features` in the first corpus folder.
         results: file for the figures.
+        heads: with the setting `only = image`, the file whose other heads stay; default: those of the package.
         report: called with lines for the person who waits.
 
     Raises:
@@ -64,6 +67,7 @@ def run_alignment(
     parsed = AlignSettings.parse(settings or {}, source="align settings")
     corpus = Corpus.open(folders)
     encoder = new_encoder(encoder_name)
+    kept = _keep_heads(encoder, heads) if parsed.only == "image" else {}
     features = TrunkFeatures.build(
         corpus,
         encoder,
@@ -77,12 +81,32 @@ def run_alignment(
         save_heads(encoder, output / "heads.safetensors")
         figures = alignment_report(encoder.heads, data)
         card = _card(encoder.fingerprint, corpus, data, settings=parsed, trained=trained)
+        if kept:
+            card = {**kept, "fingerprint": card.pop("fingerprint"), "picture_head": card}
         _write(output / "heads.json", card)
         results = results or output / "alignment-stage1.json"
-        _write(results, {**{key: value for key, value in card.items() if key != "log"}, "retrieval": figures})
+        _write(results, {**_without_log(card), "retrieval": figures})
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror}); choose another --output.") from None
     return AlignmentRun(output / "heads.safetensors", results, trained.score, trained.step)
+
+
+def _keep_heads(encoder: QueryEncoder, heads: Path | None) -> dict[str, Any]:
+    """Load the heads that are not trained, and what was written down about them."""
+    path = heads or shipped_heads(encoder.name)
+    if path is None:
+        raise UsageError(f"The encoder '{encoder.name}' comes without heads; give the file with the ones to keep.")
+    load_heads(encoder, path, modalities=("text", "audio"))
+    card = path.with_name("heads.json")
+    known: dict[str, Any] = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
+    known.pop("picture_head", None)
+    return {"fingerprint": "", **known, "words_and_sounds_from": encoder.fingerprint}
+
+
+def _without_log(card: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_log(value) if isinstance(value, Mapping) else value for key, value in card.items() if key != "log"
+    }
 
 
 def _line(row: Mapping[str, float]) -> str:
