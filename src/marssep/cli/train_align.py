@@ -12,7 +12,6 @@ def align(
     output: Path,
     encoder: str = "open",
     cache: Path | None = None,
-    results: Path | None = None,
     heads: Path | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
 ) -> None:
@@ -23,13 +22,11 @@ def align(
     corpus
         Folders with a manifest.jsonl.
     output
-        Folder for heads.safetensors and heads.json.
+        Folder for heads.safetensors, heads.json and the retrieval figures, alignment-stage1.json.
     encoder
         Encoder whose heads are trained; its weights must have been fetched.
     cache
         Folder for trunk features, computed once; default: beside the first corpus.
-    results
-        JSON file for the retrieval figures; default: alignment-stage1.json in the output folder.
     heads
         With --set only=image: file whose heads of words and sounds stay; default: those of the package.
     set_
@@ -44,7 +41,6 @@ def align(
         encoder_name=encoder,
         settings=values,
         cache=cache,
-        results=results,
         heads=heads,
         report=print,
     )

@@ -47,7 +47,7 @@ def card_markdown(model: LoadedModel, card: Mapping[str, Any], results: Sequence
         f"{data.get('recordings', 0):,} recordings ({data.get('hours', 0)} h) and {data.get('pictures', 0):,} pictures "
         f"of {len(card.get('classes', []))} classes; manifest sha256 "
         + ", ".join(f"`{digest[:16]}`" for digest in data.get("manifests_sha256", []))
-        + ". No recording of the validation and test splits is among them; how the splits were made stands in docs/corpus.md.",
+        + ". No recording of the validation and test splits is among them; docs/corpus.md says how they were made.",
         _table("licence", data.get("items_by_licence", {})),
         _table("source", data.get("items_by_source", {})),
         "Classes: " + ", ".join(f"`{label}`" for label in card.get("classes", [])) + ".",

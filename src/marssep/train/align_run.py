@@ -44,7 +44,6 @@ def run_alignment(
     encoder_name: str = "open",
     settings: Mapping[str, Any] | None = None,
     cache: Path | None = None,
-    results: Path | None = None,
     heads: Path | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> AlignmentRun:
@@ -52,11 +51,10 @@ def run_alignment(
 
     Args:
         folders: corpus folders.
-        output: folder for `heads.safetensors` and `heads.json`.
+        output: folder for `heads.safetensors`, `heads.json` and the figures, `alignment-stage1.json`.
         encoder_name: key of `ENCODERS`.
         settings: of `AlignSettings`.
         cache: folder for the trunk features; default: `.features` in the first corpus folder.
-        results: file for the figures.
         heads: with the setting `only = image`, the file whose other heads stay; default: those of the package.
         report: called with lines for the person who waits.
 
@@ -84,7 +82,7 @@ def run_alignment(
         if kept:
             card = {**kept, "fingerprint": card.pop("fingerprint"), "picture_head": card}
         _write(output / "heads.json", card)
-        results = results or output / "alignment-stage1.json"
+        results = output / "alignment-stage1.json"
         _write(results, {**_without_log(card), "retrieval": figures})
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror}); choose another --output.") from None
