@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from marssep.model import LoadedModel, normalise
+from marssep.model import LoadedModel
 from marssep.query import QueryEncoder
 from marssep.separate.blocks import apply_mask, grid_power
-from marssep.separate.chunks import BATCH, QUIET, chunk_starts, cross_fade
+from marssep.separate.chunks import cross_fade, hear
 from marssep.separate.presence import Evidence, listen
 
 
@@ -67,15 +66,7 @@ def _propose(
     """As `marssep.separate.chunks.propose`, for several targets."""
     if not power.any():  # digital silence: nothing is there
         return power.expand(len(queries), -1, -1), torch.full((len(queries),), -torch.inf)
-    chunk_steps, n_steps = model.config.chunk_steps, power.shape[-1]
-    starts = chunk_starts(n_steps, chunk_steps)
-    padded = F.pad(power, (0, max(0, chunk_steps - n_steps)))
-    chunks = torch.stack([padded[:, start : start + chunk_steps] for start in starts.tolist()])
-    outputs = [
-        model.network(batch * normalise(batch), queries.expand(len(batch), -1, -1)) for batch in chunks.split(BATCH)
-    ]
-    masks = torch.sigmoid(torch.cat([output.logits.float() for output in outputs]))
-    level = chunks.mean((1, 2))
-    heard = torch.cat([output.presence.float() for output in outputs])[level >= QUIET * level.max()]
-    whole = torch.stack([cross_fade(masks[:, query], starts, n_steps=n_steps) for query in range(len(queries))])
-    return whole, heard.amax(0)
+    heard = hear(model.network, power, queries, chunk_steps=model.config.chunk_steps)
+    masks = torch.sigmoid(heard.logits)
+    faded = [cross_fade(masks[:, index], heard.starts, n_steps=power.shape[-1]) for index in range(len(queries))]
+    return torch.stack(faded), heard.presence

@@ -35,6 +35,21 @@ class Proposal:
     presence: float
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The network's answers chunk by chunk.
+
+    Attributes:
+        starts: first column of every chunk.
+        logits: of the masks.
+        presence: logit for each query, the largest over the chunks that can be heard.
+    """
+
+    starts: Int[Tensor, " k"]
+    logits: Float[Tensor, "k q bands chunk"]
+    presence: Float[Tensor, " q"]
+
+
 def propose(
     network: MaskNetwork,
     power: Float[Tensor, "bands steps"],
@@ -52,19 +67,27 @@ def propose(
     """
     if not power.any():  # digital silence: nothing is there
         return Proposal(torch.zeros_like(power), -math.inf)
+    heard = hear(network, power, query, chunk_steps=chunk_steps)
+    mask = cross_fade(_mask(heard.logits), heard.starts, n_steps=power.shape[-1])
+    return Proposal(mask, float(heard.presence[0]))
+
+
+@torch.inference_mode()
+def hear(
+    network: MaskNetwork,
+    power: Float[Tensor, "bands steps"],
+    query: Float[Tensor, "q d"],
+    *,
+    chunk_steps: int,
+) -> Heard:
+    """Run the network over every chunk of a recording; arguments as of `propose`, with any number of queries."""
     starts = chunk_starts(power.shape[-1], chunk_steps)
     padded = F.pad(power, (0, max(0, chunk_steps - power.shape[-1])))
     chunks = torch.stack([padded[:, start : start + chunk_steps] for start in starts.tolist()])
+    outputs = [network(batch * normalise(batch), query.expand(len(batch), -1, -1)) for batch in chunks.split(BATCH)]
     level = chunks.mean((1, 2))
-    masks, presences = [], []
-    with torch.inference_mode():
-        for batch in torch.split(chunks, BATCH):
-            output = network(batch * normalise(batch), query.expand(len(batch), -1, -1))
-            masks.append(_mask(output.logits.float()))
-            presences.append(output.presence[:, 0].float())
-    heard = torch.cat(presences)[level >= QUIET * level.max()]
-    mask = cross_fade(torch.cat(masks), starts, n_steps=power.shape[-1])
-    return Proposal(mask, float(heard.max()))
+    presence = torch.cat([output.presence.float() for output in outputs])[level >= QUIET * level.max()]
+    return Heard(starts, torch.cat([output.logits.float() for output in outputs]), presence.amax(0))
 
 
 def chunk_starts(n_steps: int, chunk_steps: int) -> Int[Tensor, " k"]:
