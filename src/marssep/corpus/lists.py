@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from marssep.corpus.manifest import Item
 from marssep.corpus.mixing import MixingSettings, MixtureSampler, MixtureSpec, QuerySpec, SourceSpec
 from marssep.corpus.store import Corpus
 from marssep.errors import CorpusError
@@ -106,11 +105,6 @@ def check_list(specs: Iterable[MixtureSpec], corpus: Corpus) -> list[str]:
         for query in (*spec.queries, *((spec.absent,) if spec.absent else ())):
             needed.update(id for id in (query.audio, query.image) if id)
     return sorted(needed - corpus.by_id.keys())
-
-
-def recordings(specs: Iterable[MixtureSpec], items: dict[str, Item]) -> set[str]:
-    """Recordings that the sources of a list are taken from."""
-    return {items[source.item].recording for spec in specs for source in spec.sources}
 
 
 def _parse(row: dict[str, Any]) -> MixtureSpec:
