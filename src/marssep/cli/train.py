@@ -47,4 +47,5 @@ def supervised(
     recordings = Corpus.open(corpus)
     bank = EmbeddingBank.build(recordings, load_encoder(settings.model.encoder), corpus[0].parent / ".features")
     progress = train_supervised(settings, corpus=recordings, bank=bank, output=output, resume=resume, quiet=quiet)
-    print(f"{output / 'best'}: {progress.step} steps in {progress.seconds / 60:.1f} minutes, best {progress.best}")
+    kept, figure = ("last", "") if progress.best is None else ("best", f", SI-SDRi by text {progress.best:.2f} dB")
+    print(f"{output / kept}: {progress.step} steps in {progress.seconds / 60:.1f} minutes{figure}")

@@ -2,7 +2,6 @@
 
 import os
 import tarfile
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from marssep.corpus.manifest import Item
@@ -41,11 +40,6 @@ class ItemReader:
             raise CorpusError(f"{path}: named by the manifest for {item.id}, but missing; build it again.") from None
         except KeyError:
             raise CorpusError(f"{path}: has no member '{member}', which {item.id} needs; pack it again.") from None
-
-    def read_all(self, items: Iterable[Item]) -> Iterator[tuple[Item, bytes]]:
-        """Every item with its bytes, in the given order."""
-        for item in items:
-            yield item, self.read(item)
 
     def _members(self, name: str) -> dict[str, tuple[int, int]]:
         if name not in self._index:
