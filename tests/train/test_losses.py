@@ -1,12 +1,14 @@
 """The supervised loss and its grid SI-SDR."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from marssep.metrics import si_sdr_db
 from marssep.model import MaskOutput
 from marssep.spectral import SpectralSettings, Spectrogram
-from marssep.train.losses import GridTargets, grid_si_sdr, ideal_mask, supervised_loss
+from marssep.train.losses import GridTargets, grid_level_db, grid_si_sdr, ideal_mask, supervised_loss
 from marssep.train.settings import LossSettings
 
 RATE = 16000
@@ -82,3 +84,25 @@ def test_absent_queries_want_an_empty_mask_and_no_si_sdr() -> None:
 def test_ideal_masks_lie_between_0_and_1(kind: str) -> None:
     mask = ideal_mask(_targets(_waveforms()), kind)
     assert 0 <= float(mask.min()) <= float(mask.max()) <= 1
+
+
+def test_level_of_the_masked_mixture_is_exact_for_flat_masks() -> None:
+    targets = _targets(_waveforms())
+    level = grid_level_db(torch.full_like(targets.target_power, 0.1), targets)
+    torch.testing.assert_close(level, torch.full((1, 2), -20.0), atol=1e-3, rtol=0.0)
+
+
+def test_suppression_acts_on_absent_queries_alone_and_ends_at_its_goal() -> None:
+    targets = _targets(_waveforms())
+    absent = dataclasses.replace(targets, present=torch.tensor([[True, False]]))
+    logits = torch.zeros_like(targets.target_power, requires_grad=True)
+    alone = LossSettings(cross_entropy=0.0, si_sdr=0.0, presence=0.0, suppression=0.1)
+    terms = supervised_loss(MaskOutput(logits, torch.zeros(1, 2)), absent, alone)
+    (slope,) = torch.autograd.grad(terms.loss, logits)
+    assert not slope[0, 0].any()
+    assert (slope[0, 1] >= 0).all()
+    assert slope[0, 1].any()
+    torch.testing.assert_close(terms.suppression, 10 * torch.log10(torch.tensor(0.25)), atol=1e-3, rtol=0)
+    silent = torch.full_like(targets.target_power, -8.0, requires_grad=True)
+    (flat,) = torch.autograd.grad(supervised_loss(MaskOutput(silent, torch.zeros(1, 2)), absent, alone).loss, silent)
+    assert not flat.any()

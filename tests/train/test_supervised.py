@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from marssep.corpus.made import make_corpus
 from marssep.corpus.store import Corpus
-from marssep.errors import ModelError, OutputError
+from marssep.errors import ModelError, OutputError, SettingsError
 from marssep.model import load_model
 from marssep.presets import load_preset, preset_names
 from marssep.query.bank import EmbeddingBank
@@ -117,3 +117,34 @@ def test_rate_warms_up_and_ends_at_the_final_fraction() -> None:
     assert learning_rate_factor(settings, step=0, done=0.0) == pytest.approx(0.1)
     assert learning_rate_factor(settings, step=100, done=1.0) == pytest.approx(0.1)
     assert learning_rate_factor(settings, step=100, done=0.5) == pytest.approx(0.55)
+
+
+def test_a_run_may_start_from_a_model(corpus: Corpus, bank: EmbeddingBank, tmp_path: Path) -> None:
+    _run(corpus, bank, tmp_path / "first", overrides=("steps=4",))
+    start = tmp_path / "first" / "last"
+    # Without a step's worth of learning rate, the average of the second run is what it started from.
+    still = (f'start="{start}"', "steps=1", "optimiser.learning_rate=0.0")
+    state = _run(corpus, bank, tmp_path / "second", overrides=still)
+    for key, value in load_file(start / "model.safetensors").items():
+        if value.is_floating_point() and "running" not in key:
+            torch.testing.assert_close(state[f"network.{key}"], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("model.chunk_steps=64", None),
+        ("model.spectral.n_bands=64", "spectral"),
+        ("model.network={channels=[8, 8]}", "size"),
+    ],
+)
+def test_a_start_of_another_shape_is_refused(
+    change: str, sentence: str | None, corpus: Corpus, bank: EmbeddingBank, tmp_path: Path
+) -> None:
+    _run(corpus, bank, tmp_path / "first", overrides=("steps=1",))
+    overrides = (f'start="{tmp_path / "first" / "last"}"', "steps=1", change)
+    if sentence is None:
+        _run(corpus, bank, tmp_path / "second", overrides=overrides)
+        return
+    with pytest.raises(SettingsError, match=sentence):
+        _run(corpus, bank, tmp_path / "second", overrides=overrides)

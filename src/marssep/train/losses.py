@@ -40,25 +40,31 @@ class LossTerms:
         loss: what is minimised.
         cross_entropy: weighted binary cross-entropy of the mask.
         si_sdr: mean SI-SDR in dB of present queries, taken on the grid.
+        suppression: mean level in dB, relative to the mixture, of what is put out for absent queries.
         presence: cross-entropy of the presence output.
     """
 
     loss: Float[Tensor, ""]
     cross_entropy: Float[Tensor, ""]
     si_sdr: Float[Tensor, ""]
+    suppression: Float[Tensor, ""]
     presence: Float[Tensor, ""]
 
 
 def supervised_loss(output: MaskOutput, targets: GridTargets, settings: LossSettings) -> LossTerms:
-    """Lower is better: cross-entropy to the ideal mask minus SI-SDR plus the presence cross-entropy."""
+    """Lower is better: cross-entropy to the ideal mask minus SI-SDR plus what absent and presence outputs cost."""
     logits = output.logits.float()
     cross_entropy = mask_cross_entropy(logits, targets, settings)
-    present = targets.present.float()
-    ratio = grid_si_sdr(torch.sigmoid(logits), targets)
-    si_sdr = (ratio * present).sum() / present.sum().clamp_min(1)
+    present, absent = targets.present.float(), 1.0 - targets.present.float()
+    mask = torch.sigmoid(logits)
+    si_sdr = (grid_si_sdr(mask, targets) * present).sum() / present.sum().clamp_min(1)
+    level = grid_level_db(mask, targets).clamp_min(-settings.suppression_goal_db)
+    suppression = (level * absent).sum() / absent.sum().clamp_min(1)
     presence = F.binary_cross_entropy_with_logits(output.presence.float(), present)
-    loss = settings.cross_entropy * cross_entropy - settings.si_sdr * si_sdr + settings.presence * presence
-    return LossTerms(loss, cross_entropy.detach(), si_sdr.detach(), presence.detach())
+    loss = settings.cross_entropy * cross_entropy - settings.si_sdr * si_sdr
+    # Each absent query weighs as much as a present one, however few of them the batch has.
+    loss = loss + settings.suppression * suppression * absent.mean() + settings.presence * presence
+    return LossTerms(loss, cross_entropy.detach(), si_sdr.detach(), suppression.detach(), presence.detach())
 
 
 def mask_cross_entropy(
@@ -94,3 +100,11 @@ def grid_si_sdr(mask: Float[Tensor, "b q bands steps"], targets: GridTargets) ->
     floor = 1e-3 * explained + 1e-6 * own
     ratio = (explained + 1e-3 * estimate + 1e-6 * own) / ((estimate - explained).clamp_min(0.0) + floor)
     return 10.0 / _LOG10 * torch.log(ratio)
+
+
+def grid_level_db(mask: Float[Tensor, "b q bands steps"], targets: GridTargets) -> Float[Tensor, "b q"]:
+    """Level of the masked mixture relative to the mixture in dB, taken on the grid; not below -60 dB."""
+    weight = targets.cell_weight
+    estimate = (mask.square() * targets.power[:, None] * weight).sum((-2, -1))
+    whole = (targets.power[:, None] * weight).sum((-2, -1)).clamp_min(1e-8)
+    return 10.0 / _LOG10 * torch.log(estimate / whole + 1e-6)

@@ -42,6 +42,10 @@ class LossSettings(Settings):
     """Weight of the cross-entropy, each cell weighted by log1p of the mixture's magnitude (paper.md 2.1)."""
     si_sdr: float = 0.05
     """Weight per dB of negative SI-SDR, taken on the grid."""
+    suppression: float = 0.0
+    """Weight per dB of the level, relative to the mixture, of what is put out for a sound that is not there."""
+    suppression_goal_db: float = 25.0
+    """No reward for pushing it further below than this."""
     presence: float = 0.1
     """Weight of the presence output's cross-entropy."""
 
@@ -83,6 +87,8 @@ class SupervisedSettings(Settings):
 
     model: ModelConfig = ModelConfig()
     """Network, spectral grid and query encoder."""
+    start: str | None = None
+    """Model (a shipped one's name or a folder) whose weights the run starts from; None starts from random ones."""
     mixing: MixingSettings = MixingSettings(speed=0.12)
     """How training mixtures are drawn."""
     augmentation: AugmentationSettings = AugmentationSettings()

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from marssep.corpus.store import Corpus
 from marssep.errors import OutputError, SettingsError
-from marssep.model import build_network, save_model
+from marssep.model import MaskNetwork, build_network, load_model, save_model
 from marssep.spectral import Spectrogram
 from marssep.train.averaging import averaged
 from marssep.train.batches import Batch, Embeddings, TrainingBatches
@@ -70,7 +70,7 @@ class _Run:
         self.settings, self.output = settings, output
         self.accelerator = Accelerator(mixed_precision=settings.precision, cpu=not torch.cuda.is_available())
         torch.manual_seed(settings.seed)
-        network = build_network(settings.model)
+        network = _first_network(settings)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         self.network, self.optimiser = self.accelerator.prepare(network, _optimiser(network, settings.optimiser))
         plain = self.accelerator.unwrap_model(self.network)
@@ -152,7 +152,7 @@ class _Run:
         return iter(DataLoader(self.batches, batch_size=None, sampler=sampler, num_workers=workers, **extra))
 
     def _log(self, progress: Progress, terms: list[LossTerms], journal: Journal) -> None:
-        names = ("loss", "cross_entropy", "si_sdr", "presence")
+        names = [field.name for field in dataclasses.fields(LossTerms)]
         figures = {name: float(torch.stack([getattr(term, name) for term in terms]).mean()) for name in names}
         terms.clear()
         if not math.isfinite(figures["loss"]):
@@ -220,6 +220,30 @@ def _optimiser(network: nn.Module, settings: OptimiserSettings) -> torch.optim.O
     vectors = [p for p in network.parameters() if p.dim() <= 1]
     groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay)
+
+
+def _first_network(settings: SupervisedSettings) -> MaskNetwork:
+    """Random weights, or those of the model to start from.
+
+    Raises:
+        SettingsError: if that model is of another shape than the settings say.
+    """
+    network = build_network(settings.model)
+    if settings.start is not None:
+        start = load_model(settings.start)
+        # What the network is given must be what it has learnt to read.
+        for name in ("architecture", "encoder", "spectral", "query_dimension"):
+            theirs, ours = getattr(start.config, name), getattr(settings.model, name)
+            if theirs != ours:
+                raise SettingsError(
+                    f"start = {settings.start!r}: that model has {name} {theirs}, model.{name} is {ours}."
+                )
+        try:
+            network.load_state_dict(start.network.state_dict())
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise SettingsError(f"start = {settings.start!r}: its network has another size ({reason}).") from None
+    return network
 
 
 def _prepare_folder(output: Path, resume: bool) -> None:
