@@ -152,7 +152,7 @@ class MixtureSampler:
         rng = np.random.default_rng((self.seed, index))
         wanted = n_sources or 1 + int(rng.choice(4, p=np.array(self.settings.n_sources) / sum(self.settings.n_sources)))
         labels = self._draw_labels(rng, wanted)
-        sources = tuple(self._draw_source(rng, label, first=k == 0) for k, label in enumerate(labels))
+        sources = tuple(self.draw_source(rng, label, first=k == 0) for k, label in enumerate(labels))
         queries = tuple(self.draw_query(rng, source.label, source.item) for source in sources)
         absent = self._draw_labels(rng, 1, taken=labels)
         background = rng.random() < self.settings.background
@@ -178,21 +178,8 @@ class MixtureSampler:
             image=pictures[rng.integers(len(pictures))] if pictures else None,
         )
 
-    def _draw_labels(self, rng: np.random.Generator, wanted: int, taken: Sequence[str] = ()) -> list[str]:
-        """Up to `wanted` labels of different families, none of a family in `taken`."""
-        families = {family_of(label) for label in taken}
-        labels: list[str] = []
-        for _ in range(100):
-            group = self._groups[rng.choice(len(self._groups), p=self._weights)]
-            label = self._labels[group][rng.integers(len(self._labels[group]))]
-            if family_of(label) not in families:
-                families.add(family_of(label))
-                labels.append(label)
-            if len(labels) == wanted:
-                break
-        return labels
-
-    def _draw_source(self, rng: np.random.Generator, label: str, *, first: bool) -> SourceSpec:
+    def draw_source(self, rng: np.random.Generator, label: str, *, first: bool) -> SourceSpec:
+        """A recording of `label`, where it begins and how loud it is; the first of a mixture is at 0 dB."""
         items = self._sounds[label]
         item = items[rng.integers(len(items))]
         spread, speed = self.settings.level_range_db, self.settings.speed
@@ -206,6 +193,20 @@ class MixtureSampler:
             level_db=0.0 if first else round(rng.uniform(-spread, spread), 2),
             speed=round(float(np.exp(rng.uniform(-speed, speed))), 3) if speed else 1.0,
         )
+
+    def _draw_labels(self, rng: np.random.Generator, wanted: int, taken: Sequence[str] = ()) -> list[str]:
+        """Up to `wanted` labels of different families, none of a family in `taken`."""
+        families = {family_of(label) for label in taken}
+        labels: list[str] = []
+        for _ in range(100):
+            group = self._groups[rng.choice(len(self._groups), p=self._weights)]
+            label = self._labels[group][rng.integers(len(self._labels[group]))]
+            if family_of(label) not in families:
+                families.add(family_of(label))
+                labels.append(label)
+            if len(labels) == wanted:
+                break
+        return labels
 
 
 def render(spec: MixtureSpec, corpus: Corpus) -> RenderedMixture:

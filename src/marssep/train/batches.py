@@ -1,5 +1,6 @@
 """Training batches: drawn by index, mixed and varied as spectra, reduced to the grid before they reach the network."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from marssep.audio import resample
-from marssep.corpus.mixing import MixtureSampler, MixtureSpec, QuerySpec, render
+from marssep.corpus.mixing import MixtureSampler, MixtureSpec, QuerySpec, SourceSpec, render, render_source
 from marssep.corpus.store import CORPUS_RATE, Corpus
 from marssep.model import normalise
 from marssep.query import Modality, query_mixup
@@ -82,9 +83,13 @@ class TrainingBatches(Dataset[Batch]):
         return Batch(query, GridTargets(power, target, cross, cell_weight / cell_weight.mean(), present))
 
     def _example(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        spec = self.samplers[index % len(self.samplers)].draw(index)
+        sampler = self.samplers[index % len(self.samplers)]
+        spec = sampler.draw(index)
         rendered = render(spec, self.corpus)
         waveforms = np.concatenate([rendered.sources, rendered.background[None]])
+        if rng.random() < self.settings.augmentation.layer:
+            k = int(rng.integers(len(spec.sources)))
+            waveforms[k] += self._layer(sampler, spec.sources[k], rng)
         rate = self.settings.sample_rate
         if rate != CORPUS_RATE:
             waveforms = resample(waveforms, from_rate=CORPUS_RATE, to_rate=rate)
@@ -101,6 +106,12 @@ class TrainingBatches(Dataset[Batch]):
         n = len(asked)
         present = torch.tensor([k is not None for _, k in asked])
         return grid[0], grid[1 : 1 + n], grid[1 + n :], query, present
+
+    def _layer(self, sampler: MixtureSampler, source: SourceSpec, rng: np.random.Generator) -> np.ndarray:
+        """Another recording of a source's class, up to as loud as the source."""
+        second = sampler.draw_source(rng, source.label, first=False)
+        second = dataclasses.replace(second, level_db=source.level_db - abs(second.level_db))
+        return render_source(second, self.corpus, round(sampler.duration * CORPUS_RATE))
 
     def _embed(self, query: QuerySpec, rng: np.random.Generator) -> Tensor:
         settings = self.settings.queries

@@ -16,6 +16,8 @@ class AugmentationSettings(Settings):
     """Share of mixtures that lose everything above a random frequency, as recordings at low rates do."""
     band_limit_range: tuple[float, float] = (3400.0, 12000.0)
     """Range of that frequency, hertz."""
+    layer: float = 0.0
+    """Share of mixtures one of whose sources is two recordings of its class at once: few recordings, many sums."""
     level_db: float = 6.0
     """Standard deviation of the mixture's level around the normalised one: a chunk is not as loud as its file."""
 
