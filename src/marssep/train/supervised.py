@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from marssep.corpus.store import Corpus
 from marssep.errors import OutputError, SettingsError
-from marssep.model import MaskNetwork, build_network, load_model, save_model
+from marssep.model import LoadedModel, MaskNetwork, build_network, load_model, save_model
 from marssep.spectral import Spectrogram
 from marssep.train.averaging import averaged
 from marssep.train.batches import Batch, Embeddings, TrainingBatches
@@ -70,7 +70,8 @@ class _Run:
         self.settings, self.output = settings, output
         self.accelerator = Accelerator(mixed_precision=settings.precision, cpu=not torch.cuda.is_available())
         torch.manual_seed(settings.seed)
-        network = _first_network(settings)
+        self.start = load_model(settings.start) if settings.start is not None else None
+        network = _first_network(settings, self.start)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         self.network, self.optimiser = self.accelerator.prepare(network, _optimiser(network, settings.optimiser))
         plain = self.accelerator.unwrap_model(self.network)
@@ -182,6 +183,9 @@ class _Run:
             "validation": progress.history[-1] if progress.history else {},
             "settings": self.settings.model_dump(mode="json"),
         }
+        if self.start is not None:
+            before = {key: self.start.card[key] for key in ("training", "data") if key in self.start.card}
+            card["started_from"] = {"sha256": self.start.sha256, **(before or self.start.card)}
         save_model(self.output / name, self.average.module, self.settings.model, card=card)
 
     def _state(self) -> dict[str, Any]:
@@ -222,27 +226,29 @@ def _optimiser(network: nn.Module, settings: OptimiserSettings) -> torch.optim.O
     return torch.optim.AdamW(groups, settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay)
 
 
-def _first_network(settings: SupervisedSettings) -> MaskNetwork:
+def _first_network(settings: SupervisedSettings, start: LoadedModel | None) -> MaskNetwork:
     """Random weights, or those of the model to start from.
 
     Raises:
         SettingsError: if that model is of another shape than the settings say.
     """
     network = build_network(settings.model)
-    if settings.start is not None:
-        start = load_model(settings.start)
-        # What the network is given must be what it has learnt to read.
-        for name in ("architecture", "encoder", "spectral", "query_dimension"):
-            theirs, ours = getattr(start.config, name), getattr(settings.model, name)
-            if theirs != ours:
-                raise SettingsError(
-                    f"start = {settings.start!r}: that model has {name} {theirs}, model.{name} is {ours}."
-                )
-        try:
-            network.load_state_dict(start.network.state_dict())
-        except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise SettingsError(f"start = {settings.start!r}: its network has another size ({reason}).") from None
+    if start is None:
+        return network
+    # What the network is given must be what it has learnt to read.
+    for name in ("architecture", "encoder", "spectral", "query_dimension"):
+        theirs, ours = getattr(start.config, name), getattr(settings.model, name)
+        if theirs != ours:
+            raise SettingsError(
+                f"start = {settings.start!r}: that model has {name} {theirs}, model.{name} is {ours}; make them equal."
+            )
+    try:
+        network.load_state_dict(start.network.state_dict())
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise SettingsError(
+            f"start = {settings.start!r}: its network has another size than model.network ({reason})."
+        ) from None
     return network
 
 
