@@ -2,13 +2,16 @@
 
 import gzip
 import io
+import shutil
 import struct
+import subprocess
 import zipfile
 import zlib
 
 import pytest
 
-from marssep.corpus.recipes.archives import read_ocg, read_ottd, read_rcc, unpack_archive
+from marssep.corpus.recipes.archives import read_ocg, read_ottd, read_rcc, read_zip, unpack_archive
+from marssep.corpus.recipes.packages import Package, fetch_packages
 from marssep.errors import CorpusError
 
 WAVE = b"RIFF\x24\x00\x00\x00WAVEfmt "
@@ -96,7 +99,39 @@ def test_unpacking_writes_only_what_is_wanted_and_stays_in_its_folder(tmp_path):
     assert not (tmp_path / "evil.ogg").exists()
 
 
-@pytest.mark.parametrize("suffix", [".rcc", ".ocg", ".cat", ".pk3"])
+def make_zip(path, files):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+
+
+def test_a_zip_on_disk_gives_the_same_as_its_bytes(tmp_path):
+    make_zip(tmp_path / "public.zip", {"audio/wolf.ogg": b"OggS", "art/wolf.png": b"PNG"})
+    assert dict(read_zip((tmp_path / "public.zip").read_bytes())) == {"audio/wolf.ogg": b"OggS", "art/wolf.png": b"PNG"}
+    found = read_zip(tmp_path / "public.zip", wanted=lambda name: name.endswith(".ogg"))
+    assert dict(found) == {"audio/wolf.ogg": b"OggS"}
+
+
+def test_of_a_zip_inside_a_package_only_the_sounds_stay(tmp_path):
+    root = tmp_path / "root"
+    (root / "DEBIAN").mkdir(parents=True)
+    (root / "DEBIAN" / "control").write_text(
+        "Package: wolves\nVersion: 1\nArchitecture: all\nMaintainer: A <a@b.c>\nDescription: wolves\n"
+    )
+    (root / "usr").mkdir()
+    make_zip(root / "usr" / "public.zip", {"audio/wolf.ogg": b"OggS", "art/wolf.png": b"PNG"})
+    (tmp_path / "debs").mkdir()
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("needs dpkg-deb")
+    command = ["dpkg-deb", "--root-owner-group", "-b", root, tmp_path / "debs" / "wolves_1_all.deb"]
+    subprocess.run(command, check=True, capture_output=True)
+    unpacked = fetch_packages(tmp_path, [Package("wolves", "deb", "", "CC0-1.0")])
+    assert (unpacked / "wolves" / "archive" / "audio" / "wolf.ogg").read_bytes() == b"OggS"
+    assert not (unpacked / "wolves" / "archive" / "art").exists()
+    assert not (unpacked / "wolves" / "usr" / "public.zip").exists()
+
+
+@pytest.mark.parametrize("suffix", [".rcc", ".ocg", ".cat", ".pk3", ".zip"])
 @pytest.mark.parametrize("data", [b"", b"nothing of the kind" * 30])
 def test_damaged_archives_are_named(tmp_path, suffix, data):
     path = tmp_path / f"broken{suffix}"

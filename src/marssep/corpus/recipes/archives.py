@@ -87,11 +87,14 @@ def read_ottd(data: bytes) -> Iterator[tuple[str, bytes]]:
         yield f"{number:02d}_{name}.wav", body[max(riff, 0) :]
 
 
-def read_zip(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Files of a zip archive (`.pk3`, `.whl`)."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+def read_zip(source: bytes | Path, *, wanted: Callable[[str], bool] = lambda name: True) -> Iterator[tuple[str, bytes]]:
+    """Files of a zip archive (`.pk3`, `.whl`, `.zip`).
+
+    Given a path, it is read piece by piece and what is not wanted never: a game's one archive can be of several GB.
+    """
+    with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
         for info in archive.infolist():
-            if not info.is_dir():
+            if not info.is_dir() and wanted(info.filename):
                 yield info.filename, archive.read(info)
 
 
@@ -102,6 +105,7 @@ READERS: dict[str, Callable[[bytes], Iterator[tuple[str, bytes]]]] = {
     ".cat": read_ottd,
     ".pk3": read_zip,
     ".whl": read_zip,
+    ".zip": read_zip,
 }
 
 
@@ -116,7 +120,9 @@ def unpack_archive(path: Path, folder: Path, *, wanted: Callable[[str], bool] = 
     """
     count = 0
     try:
-        for name, data in READERS[path.suffix](path.read_bytes()):
+        reader = READERS[path.suffix]
+        files = read_zip(path, wanted=wanted) if reader is read_zip else reader(path.read_bytes())
+        for name, data in files:
             target = (folder / name).resolve()
             if wanted(name) and target.is_relative_to(folder.resolve()):
                 target.parent.mkdir(parents=True, exist_ok=True)

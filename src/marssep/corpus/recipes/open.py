@@ -74,13 +74,13 @@ def build_open(
 
 
 def _add_sounds(builder: CorpusBuilder, packages: Path, listed: dict[str, Package]) -> int:
-    """Add the files of the shipped table, each content once."""
+    """Add the files of the shipped table, each content once; `start` (s) takes another stretch of a long file."""
     rows, seen = [], set()
     for row in present_files(read_table("open_sounds.csv"), packages, listed):
         path = packages / listed[row["package"]].folder / row["path"]
         digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-        if digest not in seen:
-            seen.add(digest)
+        if (digest, row["start"]) not in seen:
+            seen.add((digest, row["start"]))
             rows.append((row, path))
 
     def add(pair: tuple[dict[str, str], Path]) -> bool:
@@ -94,10 +94,11 @@ def _add_sounds(builder: CorpusBuilder, packages: Path, listed: dict[str, Packag
             label=row["label"],
             split=row["split"],
             recording=_recording(row),
-            source=f"{row['package']}/{row['path']}",
+            source=f"{row['package']}/{row['path']}" + (f"#{row['start']}" if row["start"] else ""),
             licence=listed[row["package"]].licence,
         )
-        return builder.add_audio(audio.waveform, origin, sample_rate=audio.sample_rate) is not None
+        waveform = audio.waveform[..., int(float(row["start"] or 0) * audio.sample_rate) :]
+        return builder.add_audio(waveform, origin, sample_rate=audio.sample_rate) is not None
 
     with ThreadPoolExecutor(2) as pool:
         return sum(pool.map(add, rows))

@@ -16,7 +16,8 @@ from marssep.corpus.recipes.archives import READERS, unpack_archive
 from marssep.errors import CorpusError
 
 _FINISHED = ".unpacked"
-_WANTED_SUFFIXES = {".ogg", ".wav", ".flac", ".mp3", ".oga", ".png", ".svg", ".svgz", ".webp", ".jpg", ".txt"}
+_SOUND_SUFFIXES = {".ogg", ".wav", ".flac", ".mp3", ".oga"}
+_WANTED_SUFFIXES = _SOUND_SUFFIXES | {".png", ".svg", ".svgz", ".webp", ".jpg", ".txt"}
 
 logger = logging.getLogger(__name__)
 
@@ -152,4 +153,14 @@ def _unpack_inner(target: Path) -> None:
         if path.name == "Music.ocg":
             continue
         into = target / "archive" / (path.name if path.suffix in {".ocg", ".ocd"} else "")
-        unpack_archive(path, into, wanted=lambda name: Path(name).suffix.lower() in _WANTED_SUFFIXES)
+        unpack_archive(path, into, wanted=_is_sound if path.suffix == ".zip" else _is_wanted)
+        if path.suffix == ".zip":
+            path.unlink()  # up to 3 GB, mostly textures
+
+
+def _is_sound(name: str) -> bool:
+    return Path(name).suffix.lower() in _SOUND_SUFFIXES
+
+
+def _is_wanted(name: str) -> bool:
+    return Path(name).suffix.lower() in _WANTED_SUFFIXES
