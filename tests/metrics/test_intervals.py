@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from marssep.metrics import mean_interval, paired_difference, ratio_interval, share_interval
+from marssep.metrics import mean_interval, paired_difference, ratio_interval, share_interval, unpaired_difference
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
@@ -95,3 +95,43 @@ def test_refuses() -> None:
         mean_interval([1.0, 2.0], ["a"])
     with pytest.raises(ValueError, match="level"):
         mean_interval([1.0], level=95.0)
+
+
+def two_systems(planted: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of 500 items that are 6 dB apart, by two systems that are 1.5 dB apart on each item."""
+    generator = np.random.default_rng(seed)
+    items, apart = 6.0 * generator.standard_normal(500), planted + 1.5 * generator.standard_normal(500)
+    return items + apart / 2, items - apart / 2
+
+
+def test_a_planted_fifth_of_a_decibel_is_found_by_pairs_alone() -> None:
+    """results/planted-difference.json has the rates of 200 repetitions: 87 % against none."""
+    paired, unpaired, false = 0, 0, 0
+    for seed in range(40):
+        planted, null = two_systems(0.2, seed), two_systems(0.0, seed)
+        paired += paired_difference(*planted, resamples=300).excludes_zero()
+        unpaired += unpaired_difference(*planted, resamples=300, seed=seed).excludes_zero()
+        false += paired_difference(*null, resamples=300).excludes_zero()
+    assert paired >= 28
+    assert unpaired <= 2
+    assert false <= 6
+
+
+def test_unpaired_intervals_hold_the_truth_where_nothing_is_shared() -> None:
+    rng, hits = np.random.default_rng(3), 0
+    for seed in range(100):
+        first, second = rng.normal(1.0, 2.0, 60), rng.normal(0.0, 1.0, 90)
+        interval = unpaired_difference(first, second, resamples=300, seed=seed)
+        hits += interval.low <= 1.0 <= interval.high
+    assert hits >= 88
+    assert (interval.n, interval.n_clusters) == (60, 60)
+    assert interval.mean == pytest.approx(first.mean() - second.mean())
+
+
+def test_unpaired_leaves_out_what_is_not_defined_and_keeps_clusters() -> None:
+    names = (["a", "a", "b"], ["c", "d"])
+    interval = unpaired_difference([1.0, math.nan, 3.0], [0.0, 1.0], clusters=names, resamples=50)
+    assert (interval.mean, interval.n, interval.n_clusters) == (1.5, 2, 2)
+    assert math.isnan(unpaired_difference([], [1.0]).mean)
+    with pytest.raises(ValueError, match="level"):
+        unpaired_difference([1.0], [1.0], level=1.5)

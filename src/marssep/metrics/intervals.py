@@ -95,6 +95,47 @@ def paired_difference(
     return mean_interval(ours - theirs, clusters, level=level, resamples=resamples, seed=seed)
 
 
+def unpaired_difference(
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    clusters: tuple[Sequence[Hashable], Sequence[Hashable]] | None = None,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Interval of mean(first) - mean(second) of two lists that share nothing, each resampled on its own.
+
+    For systems that were scored on different items, such as two publications. On the same items it throws away what
+    `paired_difference` uses: `results/planted-difference.json` says how much.
+
+    Args:
+        first: scores of one system; NaN is left out.
+        second: scores of the other; the lengths may differ.
+        clusters: the mixtures of the first and of the second; None if every value is independent.
+        level: as in `mean_interval`.
+        resamples: as in `mean_interval`.
+        seed: as in `mean_interval`.
+
+    Returns:
+        `n` and `n_clusters` are those of the smaller list.
+
+    Raises:
+        ValueError: as in `mean_interval`.
+    """
+    _check_draws(level, resamples)
+    pairs = zip((first, second), clusters or (None, None), strict=True)
+    sums = [_cluster_sums(flat := _flat(values), np.ones_like(flat), names) for values, names in pairs]
+    counts, clustered = [int(entry[:, 1].sum()) for entry in sums], [len(entry) for entry in sums]
+    if min(counts) == 0:
+        return Interval(math.nan, math.nan, math.nan, 0, 0)
+    # one seed for both would draw the same places and pair them again
+    ours, theirs = (_bootstrap_ratios(entry, resamples=resamples, seed=(seed, at)) for at, entry in enumerate(sums))
+    low, high = np.nanquantile(ours - theirs, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    means = [float(entry[:, 0].sum() / entry[:, 1].sum()) for entry in sums]
+    return Interval(means[0] - means[1], float(low), float(high), min(counts), min(clustered))
+
+
 def ratio_interval(
     numerator: ArrayLike,
     denominator: ArrayLike,
@@ -120,18 +161,14 @@ def ratio_interval(
     above, below = _flat(numerator), _flat(denominator)
     if len(above) != len(below):
         raise ValueError(f"numerator and denominator differ in length: {len(above)} against {len(below)}.")
-    if not 0.0 < level < 1.0 or resamples < 1:
-        raise ValueError(f"level must lie in (0, 1) and resamples be positive, not {level} and {resamples}.")
-    index = _cluster_index(clusters, len(above))
-    known = np.isfinite(above) & np.isfinite(below)
-    above, below, index = above[known], below[known], index[known]
-    if len(above) == 0 or below.sum() == 0.0:
-        return Interval(math.nan, math.nan, math.nan, len(above), 0)
-    _, index = np.unique(index, return_inverse=True)
-    sums = np.stack([np.bincount(index, weights=above), np.bincount(index, weights=below)], axis=1)
+    _check_draws(level, resamples)
+    sums = _cluster_sums(above, below, clusters)
+    n, total = int(_known(above, below).sum()), sums.sum(0)
+    if n == 0 or total[1] == 0.0:
+        return Interval(math.nan, math.nan, math.nan, n, 0)
     draws = _bootstrap_ratios(sums, resamples=resamples, seed=seed)
     low, high = np.nanquantile(draws, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
-    return Interval(float(above.sum() / below.sum()), float(low), float(high), len(above), len(sums))
+    return Interval(float(total[0] / total[1]), float(low), float(high), n, len(sums))
 
 
 def share_interval(successes: ArrayLike, *, level: float = LEVEL) -> Interval:
@@ -156,7 +193,7 @@ def share_interval(successes: ArrayLike, *, level: float = LEVEL) -> Interval:
 
 
 def _bootstrap_ratios(
-    sums: Float[np.ndarray, "clusters 2"], *, resamples: int, seed: int
+    sums: Float[np.ndarray, "clusters 2"], *, resamples: int, seed: int | tuple[int, int]
 ) -> Float[np.ndarray, " resamples"]:
     generator = np.random.default_rng(seed)
     n = len(sums)
@@ -168,6 +205,25 @@ def _bootstrap_ratios(
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios.append(totals[:, 0] / totals[:, 1])
     return np.concatenate(ratios)
+
+
+def _cluster_sums(
+    above: Float[np.ndarray, " n"], below: Float[np.ndarray, " n"], clusters: Sequence[Hashable] | None
+) -> Float[np.ndarray, "clusters 2"]:
+    """Both sums of every cluster, over the entries where both are finite."""
+    index, known = _cluster_index(clusters, len(above)), _known(above, below)
+    _, index = np.unique(index[known], return_inverse=True)
+    sums = np.stack([np.bincount(index, weights=entry[known]) for entry in (above, below)], axis=1)
+    return sums.astype(np.float64)  # bincount of nothing is of integers
+
+
+def _known(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.isfinite(above) & np.isfinite(below)
+
+
+def _check_draws(level: float, resamples: int) -> None:
+    if not 0.0 < level < 1.0 or resamples < 1:
+        raise ValueError(f"level must lie in (0, 1) and resamples be positive, not {level} and {resamples}.")
 
 
 def _cluster_index(clusters: Sequence[Hashable] | None, n: int) -> np.ndarray:

@@ -9,12 +9,15 @@ What is defined where a formula is not (silent: mean power below `SILENCE_DB` of
 | reference | estimate | `snr_db` | `si_sdr_db` | why |
 |---|---|---|---|---|
 | sounds | silent | 0 (its formula) | `FLOOR_DB` | no scale makes silence the target; 0 dB would equal doing nothing |
-| silent | any | NaN | NaN | no target to be near to: use `suppression_db` |
+| silent | any | NaN | NaN | no target to be near to: use `suppression_db` or `log_wmse` |
 | sounds | equal to it | `CEILING_DB` | `CEILING_DB` | infinity would spoil every mean |
+| any | not finite | NaN | NaN | whoever takes means must look for it first: NaN elsewhere means "not defined" |
+
+A constant offset is part of a signal: means are not removed. `docs/metrics.md` has the table for every metric.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 FLOOR_DB = -60.0
@@ -48,7 +51,7 @@ def snr_db(estimate: Float[Tensor, "*#b n"], reference: Float[Tensor, "*#b n"]) 
     """
     estimate, reference, dtype = _prepare(estimate, reference)
     value = _ratio_db(_power(reference), _power(reference - estimate))
-    return _where_silent(reference, value).to(dtype)
+    return _where_defined(estimate, reference, value).to(dtype)
 
 
 def si_sdr_db(estimate: Float[Tensor, "*#b n"], reference: Float[Tensor, "*#b n"]) -> Float[Tensor, "*b"]:
@@ -73,7 +76,7 @@ def si_sdr_db(estimate: Float[Tensor, "*#b n"], reference: Float[Tensor, "*#b n"
     value = _ratio_db(_power(projection), _power(projection - estimate))
     # At zero power both terms vanish and the ratio would read 0 dB, the score of doing nothing on an even mixture.
     value = torch.where(_power(estimate) < _SILENT_POWER, torch.full_like(value, FLOOR_DB), value)
-    return _where_silent(reference, value).to(dtype)
+    return _where_defined(estimate, reference, value).to(dtype)
 
 
 def si_sdr_improvement(
@@ -90,6 +93,33 @@ def si_sdr_improvement(
         ValueError: if the lengths differ or the tensors are not floating point.
     """
     return si_sdr_db(estimate, reference) - si_sdr_db(mixture, reference)
+
+
+def snr_improvement(
+    estimate: Float[Tensor, "*#b n"], reference: Float[Tensor, "*#b n"], *, mixture: Float[Tensor, "*#b n"]
+) -> Float[Tensor, "*b"]:
+    """SNR of the estimate minus that of the untouched mixture (AudioSep's "SDRi"); doing nothing scores exactly 0 dB.
+
+    Args:
+        estimate: separated waveform.
+        reference: the target, same length.
+        mixture: the recording that was separated, same length.
+
+    Raises:
+        ValueError: if the lengths differ or the tensors are not floating point.
+    """
+    return snr_db(estimate, reference) - snr_db(mixture, reference)
+
+
+def is_silent(waveform: Float[Tensor, "*b n"]) -> Bool[Tensor, "*b"]:
+    """Whether the mean power lies below `SILENCE_DB` of full scale.
+
+    Example:
+        >>> is_silent(torch.tensor([[0.0, 0.0], [0.1, 0.0]])).tolist()
+        [True, False]
+    """
+    _check_floating(waveform)
+    return _power(waveform.double()) < _SILENT_POWER
 
 
 def level_db(waveform: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
@@ -127,7 +157,7 @@ def suppression_db(estimate: Float[Tensor, "*#b n"], mixture: Float[Tensor, "*#b
     power = _power(estimate)
     value = _ratio_db(_power(mixture), power)
     value = torch.where(power < _SILENT_POWER, torch.full_like(value, CEILING_DB), value)
-    return _where_silent(mixture, value).to(dtype)
+    return _where_defined(estimate, mixture, value).to(dtype)
 
 
 def _prepare(estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor, torch.dtype]:
@@ -155,6 +185,7 @@ def _ratio_db(signal: Tensor, error: Tensor) -> Tensor:
     return value.clamp(FLOOR_DB, CEILING_DB)
 
 
-def _where_silent(reference: Tensor, value: Tensor) -> Tensor:
-    silent = (_power(reference) < _SILENT_POWER).expand_as(value)
-    return torch.where(silent, torch.full_like(value, torch.nan), value)
+def _where_defined(estimate: Tensor, reference: Tensor, value: Tensor) -> Tensor:
+    power = _power(reference)
+    defined = (power >= _SILENT_POWER) & (power + _power(estimate)).isfinite()
+    return torch.where(defined.expand_as(value), value, torch.full_like(value, torch.nan))
