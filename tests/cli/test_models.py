@@ -8,7 +8,7 @@ def test_list_says_what_is_missing_and_how_to_get_it(marssep, monkeypatch, tmp_p
     assert "encoder open: not fetched; run 'marssep models fetch open'" in ran.out
     assert "Apache-2.0" in ran.out
     listed = json.loads(marssep("models", "list", "--json").out)
-    assert listed["encoders"] == {"open": False}
+    assert listed["encoders"] == {"open": False, "judge": False}
 
 
 def test_fetch_of_an_unknown_encoder_is_wrong_usage(marssep):

