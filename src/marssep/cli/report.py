@@ -1,4 +1,4 @@
-"""`marssep report`: print a results file as Markdown tables."""
+"""`marssep report`: print results as Markdown tables, or write them as one HTML file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,16 +8,46 @@ from cyclopts import Parameter
 from marssep.errors import UsageError
 
 
-def report(*results: Path, classes: Annotated[bool, Parameter(negative=(), show_default=False)] = False) -> None:
-    """Print what `marssep evaluate` wrote as Markdown tables.
+def report(
+    *results: Path,
+    classes: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    html: Path | None = None,
+    items: Path | None = None,
+) -> None:
+    """Print what `marssep evaluate` wrote as Markdown tables, or write one HTML file with plots and players.
 
     Args:
-        results: Files such as results/open-test.json.
+        results: Run folders, or files such as results/open-test.json.
         classes: Add the table of classes.
+        html: Write the report of one run to this file instead; it needs no other file and no network.
+        items: Write the scores of one run to this JSON file, one entry for each query.
     """
     if not results:
         raise UsageError("No results file was named; give at least one, such as results/open-test.json.")
+    if html is not None or items is not None:
+        if len(results) > 1:
+            raise UsageError(f"--html and --items take one run, not {len(results)}; write one file for each.")
+        _write(results[0], html, items)
+        return
+    from marssep.evaluate.report.run import results_path
     from marssep.evaluate.results import read_results
     from marssep.evaluate.table import markdown
 
-    print("\n".join(markdown(read_results(path), classes=classes) for path in results), end="")
+    tables = (markdown(read_results(results_path(path)), classes=classes) for path in results)
+    print("\n".join(tables), end="")
+
+
+def _write(path: Path, html: Path | None, items: Path | None) -> None:
+    from marssep.evaluate.report import html_report, items_json, read_run
+    from marssep.evaluate.results import write_text
+
+    run = read_run(path)
+    if items is not None and run.scores is None:
+        raise UsageError(f"{path}: has no table of scores, so --items has nothing to write; run 'marssep evaluate'.")
+    if items is not None and run.scores is not None:
+        write_text(items, items_json(run.scores, name=run.results.mixtures.name))
+        print(items)
+    if html is not None:
+        text = html_report(run)
+        write_text(html, text)
+        print(f"{html} ({len(text.encode()) / 1e6:.1f} MB)")
