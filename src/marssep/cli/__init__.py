@@ -24,8 +24,9 @@ _COMMANDS = {
     "models": ("marssep.cli.models:app", "Fetch encoder weights; describe models."),
     "data": ("marssep.cli.data:app", "Build, pack and check corpora."),
     "train": ("marssep.cli.train:app", "Train a separator or the query encoder's heads."),
-    "evaluate": ("marssep.cli.evaluate:evaluate", "Score a model on a fixed list of mixtures."),
-    "report": ("marssep.cli.report:report", "Print results files as tables."),
+    "evaluate": ("marssep.cli.evaluate:evaluate", "Score models and anybody's outputs on the mixtures of a protocol."),
+    "report": ("marssep.cli.report:report", "Print results as tables, or write them as one HTML file."),
+    "listen": ("marssep.cli.listen:app", "Listening tests: serve, export, analyse."),
 }
 for _name, (_path, _help) in _COMMANDS.items():
     app.command(_path, name=_name, help=_help)
