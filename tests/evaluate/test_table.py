@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from marssep.cli.evaluate import OutputOptions
+from marssep.cli.evaluate import OutputOptions, RunOptions
 from marssep.cli.evaluate import evaluate as evaluate_command
 from marssep.cli.report import report as report_command
 from marssep.corpus.lists import write_list
@@ -23,7 +23,7 @@ Build = Callable[..., Separator]
 
 @pytest.fixture(scope="module")
 def results(separator_with: Build, corpus: Corpus, specs: list[MixtureSpec]) -> Results:
-    settings = EvaluateSettings(resamples=100, bss_mixtures=1)
+    settings = EvaluateSettings(resamples=100, bss_mixtures=1, baselines=("mixture", "oracle_stft"))
     return evaluate(separator_with(0.1), corpus, mixtures=specs, settings=settings, model_name="bands").results
 
 
@@ -67,14 +67,14 @@ def test_commands(
 ) -> None:
     write_list(tmp_path / "bands.jsonl", specs)
     monkeypatch.setattr(Separator, "load", lambda name: separator_with(0.1))
-    where = {"corpus": corpus.folders, "split": str(tmp_path / "bands.jsonl"), "limit": 2}
+    where = {"corpus": corpus.folders, "split": str(tmp_path / "bands.jsonl"), "run": RunOptions(limit=2, jobs=1)}
     out = OutputOptions(output=tmp_path / "results", run_folder=tmp_path / "run", as_json=True)
     evaluate_command(**where, out=out)
     captured = capsys.readouterr()
     path = tmp_path / "results" / "bands-first2.json"
     assert json.loads(captured.out) == json.loads(path.read_text())
     assert "mixtures" in captured.err  # the bar
-    assert (tmp_path / "run" / "bands-first2.csv").is_file()
+    assert (tmp_path / "run" / "bands-first2" / "scores.csv").is_file()
     report_command(path, classes=True)
     assert capsys.readouterr().out == markdown(read_results(path))
     with pytest.raises(UsageError, match="No results file"):

@@ -41,6 +41,7 @@ RECIPES = {
     "esc10-val": ListRecipe("esc10-val", "test", 2, 250, 102),
     "open-test": ListRecipe("test", "test", 2, 500, 201),
     "open-test-3": ListRecipe("test", "test", 3, 200, 202),
+    "open-test-4": ListRecipe("test", "test", 4, 200, 203),
 }
 """The committed lists: levels of +-10 dB relative to the first source, no background, one absent query each."""
 

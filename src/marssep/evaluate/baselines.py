@@ -1,4 +1,4 @@
-"""Rows that stand beside every model: doing nothing, and the best a ratio mask could do if it knew the sources."""
+"""Rows that stand beside every model: doing nothing, and the best a mask could do if it knew the sources."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from marssep.evaluate.results import System
+from marssep.evaluate.classical import hpss, nmf
 from marssep.spectral import Spectrogram
 
 Baseline = Callable[[Float[Tensor, " n"], Float[Tensor, "s n"], Spectrogram, int], Float[Tensor, "s n"]]
@@ -38,11 +38,34 @@ def oracle_ratio_on_stft(
     return spectral.istft(_ratio(target, interference) * spectrum, sample_rate, mixture.shape[-1])
 
 
-BASELINES: Mapping[System, Baseline] = {
+def oracle_binary_on_grid(
+    mixture: Float[Tensor, " n"], sources: Float[Tensor, "s n"], spectral: Spectrogram, sample_rate: int
+) -> Float[Tensor, "s n"]:
+    """Ideal binary mask P_s > P_n on the model's grid, mapped back to the bins as the model's masks are."""
+    spectrum, target, interference = _powers(mixture, sources, spectral, sample_rate)
+    mask = (spectral.pool(target, sample_rate) > spectral.pool(interference, sample_rate)).to(target.dtype)
+    mask = spectral.from_grid(mask, sample_rate, spectrum.shape[-1])
+    return spectral.istft(mask * spectrum, sample_rate, mixture.shape[-1])
+
+
+def oracle_binary_on_stft(
+    mixture: Float[Tensor, " n"], sources: Float[Tensor, "s n"], spectral: Spectrogram, sample_rate: int
+) -> Float[Tensor, "s n"]:
+    """Ideal binary mask P_s > P_n on every STFT bin: the target that the ancestors' networks are trained for."""
+    spectrum, target, interference = _powers(mixture, sources, spectral, sample_rate)
+    return spectral.istft((target > interference) * spectrum, sample_rate, mixture.shape[-1])
+
+
+BASELINES: Mapping[str, Baseline] = {
     "mixture": do_nothing,
     "oracle_grid": oracle_ratio_on_grid,
     "oracle_stft": oracle_ratio_on_stft,
+    "oracle_binary_grid": oracle_binary_on_grid,
+    "oracle_binary_stft": oracle_binary_on_stft,
+    "nmf": nmf,
+    "hpss": hpss,
 }
+"""Every row that needs no model; a new one is a function and a line here."""
 
 
 def _powers(

@@ -1,75 +1,34 @@
-"""The protocol: every mixture of a list, every kind of query, through the path that a user gets."""
+"""An evaluation from beginning to end: systems on the mixtures of a protocol, figures, and what is written down."""
 
-import dataclasses
-import hashlib
-import json
 import os
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from marssep.corpus.lists import check_list, read_list
-from marssep.corpus.mixing import MixtureSpec, QuerySpec, render
-from marssep.corpus.store import CORPUS_RATE, Corpus
-from marssep.errors import CorpusError, ModelError, UsageError
-from marssep.evaluate.baselines import BASELINES
-from marssep.evaluate.path import separate_queries
-from marssep.evaluate.queries import EmbeddedQueries, Progress, all_queries
-from marssep.evaluate.results import ListRecord, Modality, ModelRecord, Results, System, write_text
-from marssep.evaluate.scores import Score, signal_figures, write_scores
-from marssep.evaluate.summary import Summary
+from marssep.corpus.lists import read_list
+from marssep.corpus.mixing import MixtureSpec
+from marssep.corpus.store import Corpus
+from marssep.errors import CorpusError, UsageError
+from marssep.evaluate.classical import load_librosa
+from marssep.evaluate.estimates import FolderSystem
+from marssep.evaluate.journal import Journal
+from marssep.evaluate.keep import keep_audio
+from marssep.evaluate.material import ListMaterial, Material
+from marssep.evaluate.queries import EmbeddedQueries, Progress
+from marssep.evaluate.results import MODEL, ListRecord, ModelRecord, ProblemRow, Results, write_text
+from marssep.evaluate.running import Run, Scored, Scorer
+from marssep.evaluate.scores import Score, write_scores
+from marssep.evaluate.settings import EvaluateSettings, check_settings
+from marssep.evaluate.summary import Gate, Summary
+from marssep.evaluate.systems import BaselineSystem, HasModel, ModelSystem, Problem, System
 from marssep.evaluate.table import markdown
 from marssep.evaluate.versions import library_versions
-from marssep.metrics import suppression_db
 from marssep.metrics.bss import load_museval
-from marssep.model import LoadedModel
-from marssep.query import QueryEncoder
-from marssep.settings import Settings
+from marssep.spectral import Spectrogram
 
-
-class EvaluateSettings(Settings):
-    """What is measured and how surely."""
-
-    modalities: tuple[Modality, ...] = ("text", "audio", "image", "composed")
-    """Kinds of query; `composed` fuses all that a query has with the default weights and needs at least two."""
-    baselines: tuple[System, ...] = ("mixture", "oracle_grid", "oracle_stft")
-    """Rows beside the model; keys of `BASELINES`."""
-    limit: int | None = None
-    """Only the first so-many mixtures; a limited run is written under a name of its own."""
-    bss_mixtures: int = 25
-    """Mixtures, evenly spread over the list, on which museval runs too: it takes longer than the separation."""
-    absent_level_db: float = 15.0
-    """An absent sound's target must lie this far below the mixture to count as suppressed."""
-    presence_threshold: float | None = None
-    """Presence below which the sound is taken as absent; None takes the model's."""
-    level: float = 0.95
-    """Of the intervals."""
-    resamples: int = 2000
-    """Draws of the bootstrap."""
-    seed: int = 0
-    """Of the bootstrap; nothing else is random."""
-    jobs: int = 1
-    """Mixtures separated at a time; it changes the wall time and no figure."""
-
-
-class HasModel(Protocol):
-    """What can be evaluated; `marssep.separate.Separator` is one."""
-
-    @property
-    def model(self) -> LoadedModel:
-        """The network with its settings."""
-
-    @property
-    def encoder(self) -> QueryEncoder:
-        """The query encoder that the network was trained with."""
+__all__ = ["Contestants", "EvaluateSettings", "HasModel", "Report", "evaluate", "evaluate_all", "list_material"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +41,46 @@ class Report:
     @property
     def topic(self) -> str:
         """Name of the files: the list's, and the limit if there was one."""
-        limit = self.results.settings.get("limit")
-        return self.results.mixtures.name if limit is None else f"{self.results.mixtures.name}-first{limit}"
+        return topic_of(self.results.mixtures.name, self.results.settings.get("limit"))
 
     def write(self, output: str | os.PathLike[str], *, run_folder: str | os.PathLike[str]) -> Path:
-        """Write `TOPIC.json` and `TOPIC.md` into `output`, and the per-item table `TOPIC.csv` into `run_folder`.
+        """Write `TOPIC.json` and `TOPIC.md` into `output`, and `results.json` and `scores.csv` into the run's folder.
+
+        Args:
+            output: folder of the figures that are kept.
+            run_folder: folder of runs; this one's is `TOPIC` in it.
 
         Returns:
-            The path of the JSON file.
+            The path of the JSON file in `output`.
 
         Raises:
             OutputError: if a folder cannot be written.
         """
-        path = Path(output) / f"{self.topic}.json"
-        write_scores(Path(run_folder) / f"{self.topic}.csv", self.scores)
+        path, run = Path(output) / f"{self.topic}.json", Path(run_folder) / self.topic
+        write_scores(run / "scores.csv", self.scores)
+        self.results.write(run / "results.json")
         write_text(path.with_suffix(".md"), markdown(self.results))
         self.results.write(path)
         return path
+
+
+@dataclass(frozen=True)
+class Contestants:
+    """Whom an evaluation compares, beside the baselines.
+
+    Attributes:
+        models: by name; the first one has the row `model`, the others rows of their own names.
+        estimates: folders of anybody's outputs, by name.
+        scorers: figures beyond the signal's own.
+    """
+
+    models: Mapping[str, HasModel] = field(default_factory=dict)
+    estimates: Mapping[str, Path] = field(default_factory=dict)
+    scorers: Sequence[Scorer] = ()
+
+    def rows(self) -> dict[str, HasModel]:
+        """Models by the names of their rows."""
+        return {MODEL if place == 0 else name: model for place, (name, model) in enumerate(self.models.items())}
 
 
 def evaluate(
@@ -121,128 +103,145 @@ def evaluate(
         progress: told of every query embedded and every mixture scored.
 
     Raises:
-        CorpusError: if there is no such list, or the corpus lacks items of it.
-        ModelError: if the model gives numbers that are not finite.
+        CorpusError: if there is no such list, or the corpus can make none of its mixtures.
         UsageError: if a setting is out of range, or museval is wanted and not installed.
     """
+    contestants = Contestants({model_name: separator})
+    return evaluate_all(list_material(mixtures, corpus), contestants, settings=settings, progress=progress)
+
+
+def evaluate_all(
+    material: Material,
+    contestants: Contestants,
+    *,
+    settings: EvaluateSettings | None = None,
+    run_folder: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    protocol: str | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Score models, folders of estimates and baselines on the mixtures of a protocol.
+
+    What cannot be scored is in the results' `problems`, and all the rest is scored.
+
+    Args:
+        material: the mixtures.
+        contestants: whom to compare.
+        settings: what is measured.
+        run_folder: folder of runs; scores are kept in `TOPIC` in it while they are made, and kept audio lies there.
+        resume: use what that folder holds of an earlier run.
+        protocol: name of the protocol, for the results.
+        progress: told of every query embedded and every mixture scored.
+
+    Raises:
+        CorpusError: if none of the mixtures can be made.
+        InputError: if a folder of estimates is missing or empty.
+        UsageError: if a setting is out of range, a name is used twice, or a library is wanted and missing.
+        OutputError: if the run folder cannot be written.
+    """
     started, settings = time.monotonic(), settings or EvaluateSettings()
-    _check_settings(settings)
-    if settings.bss_mixtures:
+    check_settings(settings)
+    if material.bss_on_all:
         load_museval()  # a missing library should be heard of now, not after the queries
-    name, specs = _read(mixtures)
-    specs = specs[: settings.limit]
-    missing = check_list(specs, corpus)
-    if missing or not specs:
+    if {"nmf", "hpss"} & set(settings.baselines):
+        load_librosa()
+    _check_some(material, settings)
+    topic = topic_of(material.name, settings.limit)
+    folder = None if run_folder is None else Path(run_folder) / topic
+    systems = _systems(material, contestants, settings)
+    with Journal(folder, fresh=not resume) as journal:
+        run = Run(material, systems, settings, journal, contestants.scorers)
+        scored = run.score(progress)
+    results = _results(material, contestants, settings, scored, systems)
+    results = results.model_copy(update={"protocol": protocol, "wall_seconds": round(time.monotonic() - started, 2)})
+    if folder is not None and settings.keep_audio:
+        keep_audio(folder, material, systems, scored, settings=settings)
+    return Report(results, scored.scores)
+
+
+def list_material(mixtures: str | os.PathLike[str] | Sequence[MixtureSpec], corpus: Corpus) -> ListMaterial:
+    """A list of mixtures as material.
+
+    Raises:
+        CorpusError: if there is no such list.
+    """
+    if isinstance(mixtures, str | os.PathLike):
+        name = Path(mixtures).stem if Path(mixtures).suffix == ".jsonl" else str(mixtures)
+        return ListMaterial(name, read_list(mixtures), corpus)
+    return ListMaterial("mixtures", list(mixtures), corpus)
+
+
+def topic_of(name: str, limit: int | None) -> str:
+    """Name of an evaluation's files and run folder."""
+    return name if limit is None else f"{name}-first{limit}"
+
+
+def _check_some(material: Material, settings: EvaluateSettings) -> None:
+    chosen = material.tasks[: settings.limit]
+    missing = sorted({name for task in chosen for name in task.missing})
+    if all(task.missing for task in chosen):
         raise CorpusError(
-            f"list '{name}' of {len(specs)} mixtures: {len(missing)} items are not in the corpus (first: "
-            f"{missing[:3]}); build the corpus that the list was made for, or give all its folders."
+            f"list '{material.name}' of {len(chosen)} mixtures: none can be made, {len(missing)} items are not in the "
+            f"corpus (first: {missing[:3]}); build the corpus that the list was made for, or give all its folders."
         )
-    queries = EmbeddedQueries(specs, separator.encoder, corpus, modalities=settings.modalities, progress=progress)
-    scores = _score_all(_Scorer(separator, corpus, queries, settings), specs, progress=progress)
-    summary = _summary(scores, separator.model, settings)
-    results = Results(
-        mixtures=_list_record(name, specs),
-        model=_model_record(separator.model, model_name),
-        settings=settings.model_dump(mode="json", exclude={"jobs"}) | {"presence_threshold": summary.threshold},
+
+
+def _systems(material: Material, contestants: Contestants, settings: EvaluateSettings) -> list[System]:
+    rows = contestants.rows()
+    first = next(iter(rows.values()), None)
+    spectral = first.model.spectral if first is not None else Spectrogram()
+    tables: dict[str, EmbeddedQueries] = {}
+    systems: list[System] = [BaselineSystem(name, spectral) for name in settings.baselines]
+    for name, separator in rows.items():
+        encoder = separator.encoder
+        made = EmbeddedQueries(encoder, material, modalities=settings.modalities)
+        queries = tables.setdefault(encoder.fingerprint, made)
+        systems.append(ModelSystem(name, separator, queries, settings.modalities))
+    systems += [FolderSystem(name, path) for name, path in contestants.estimates.items()]
+    names = [system.name for system in systems]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"{twice[0]}: two rows have this name; give one of them another with NAME=PATH.")
+    return systems
+
+
+def _results(
+    material: Material, contestants: Contestants, settings: EvaluateSettings, scored: Scored, systems: Sequence[System]
+) -> Results:
+    names = list(contestants.models)
+    rows = contestants.rows()
+    summary = _summary(scored.scores, rows, settings)
+    models = [_model_record(model, name, row) for name, (row, model) in zip(names, rows.items(), strict=True)]
+    threshold = summary.gates[MODEL].threshold if MODEL in summary.gates else settings.presence_threshold
+    problems = [*scored.problems, *_unknown_files(systems, material)]
+    return Results(
+        mixtures=_list_record(material, scored, settings.limit),
+        model=models[0]
+        if models
+        else ModelRecord(name="none", sha256=None, architecture=None, parameters=None, encoder=None),
+        settings=settings.model_dump(mode="json", exclude={"jobs", "keep_audio"}) | {"presence_threshold": threshold},
         versions=library_versions(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        wall_seconds=round(time.monotonic() - started, 2),
+        wall_seconds=0.0,
         systems=summary.systems(),
         paired=summary.paired(),
         presence=summary.presence(),
         classes=summary.classes(),
+        models=models,
+        strata=summary.strata(settings.strata_db),
+        comparisons=summary.comparisons(),
+        problems=[ProblemRow(mixture=p.mixture, query=p.query, system=p.system, what=p.what) for p in problems],
     )
-    return Report(results, tuple(scores))
 
 
-@dataclass(frozen=True, slots=True)
-class _Scorer:
-    """Renders one mixture and scores everybody on it."""
-
-    separator: HasModel
-    corpus: Corpus
-    queries: EmbeddedQueries
-    settings: EvaluateSettings
-
-    @torch.inference_mode()
-    def scores(self, spec: MixtureSpec, with_bss: bool) -> list[Score]:
-        rendered = render(spec, self.corpus)
-        mixture, sources = torch.from_numpy(rendered.mixture), torch.from_numpy(rendered.sources)
-        rows = []
-        for system in self.settings.baselines:
-            estimate = BASELINES[system](mixture, sources, self.separator.model.spectral, CORPUS_RATE)
-            figures = signal_figures(estimate, sources, mixture, with_bss=with_bss)
-            for index, fields in enumerate(figures):
-                rows.append(self._score(spec, index, system=system, modality=None, fields=fields))
-        for modality in self.settings.modalities:
-            rows += self._of_model(spec, modality, mixture, sources, with_bss=with_bss)
-        return rows
-
-    def _of_model(
-        self, spec: MixtureSpec, modality: Modality, mixture: Tensor, sources: Tensor, *, with_bss: bool
-    ) -> list[Score]:
-        asked = [
-            (index, embedding)
-            for index, query in enumerate(all_queries(spec))
-            if (embedding := self.queries.embedding(query, modality)) is not None
-        ]
-        if not asked:
-            return []
-        embeddings = torch.stack([embedding for _, embedding in asked])
-        ours = self.separator
-        separated = separate_queries(ours.model, ours.encoder, mixture, CORPUS_RATE, queries=embeddings)
-        estimate, presence = separated.targets, separated.presence
-        if not estimate.isfinite().all():  # it would be left out of the means like an undefined score
-            raise ModelError(f"mixture '{spec.id}' by {modality}: the model's output is not finite; train it again.")
-        indices = [index for index, _ in asked]
-        present = [index for index in indices if index < len(sources)]  # the absent one comes last
-        figures = signal_figures(estimate[: len(present)], sources[present], mixture, with_bss=with_bss)
-        if len(present) < len(indices):
-            figures.append({"suppression_db": suppression_db(estimate[-1], mixture).item()})
-        return [
-            self._score(spec, index, system="model", modality=modality, fields=fields | {"presence": there})
-            for index, fields, there in zip(indices, figures, presence, strict=True)
-        ]
-
-    def _score(
-        self, spec: MixtureSpec, index: int, *, system: System, modality: Modality | None, fields: dict[str, float]
-    ) -> Score:
-        query: QuerySpec = all_queries(spec)[index]
-        present = index < len(spec.sources)
-        return Score(
-            mixture=spec.id,
-            query=index,
-            present=present,
-            label=query.label,
-            group=self.corpus.by_id[spec.sources[index].item].group if present else "",
-            system=system,
-            modality=modality,
-            **fields,
-        )
-
-
-def _score_all(scorer: _Scorer, specs: Sequence[MixtureSpec], *, progress: Progress | None) -> list[Score]:
-    """Scores in the order of the list, however many threads make them (torch and scipy work outside Python's lock)."""
-    n_bss = min(scorer.settings.bss_mixtures, len(specs))
-    with_bss = {int(index) for index in np.linspace(0, len(specs) - 1, n_bss).round()}
-    scores: list[Score] = []
-    first, *rest = range(len(specs))
-    with ThreadPoolExecutor(scorer.settings.jobs) as pool:
-        # The first one alone: it decodes the corpus and fills the caches that the others share.
-        scores += scorer.scores(specs[first], first in with_bss)
-        for done, rows in enumerate(pool.map(lambda index: scorer.scores(specs[index], index in with_bss), rest)):
-            scores += rows
-            if progress is not None:
-                progress("mixtures", done + 2, len(specs))
-    return scores
-
-
-def _summary(scores: Sequence[Score], model: LoadedModel, settings: EvaluateSettings) -> Summary:
-    threshold = settings.presence_threshold
+def _summary(scores: Sequence[Score], rows: Mapping[str, HasModel], settings: EvaluateSettings) -> Summary:
+    gates = {}
+    for name, separator in rows.items():
+        config, given = separator.model.config, settings.presence_threshold
+        gates[name] = Gate(config.presence_threshold if given is None else given, config.absent_attenuation_db)
     return Summary(
         scores=scores,
-        threshold=model.config.presence_threshold if threshold is None else threshold,
-        attenuation_db=model.config.absent_attenuation_db,
+        gates=gates,
         absent_level_db=settings.absent_level_db,
         level=settings.level,
         resamples=settings.resamples,
@@ -250,42 +249,33 @@ def _summary(scores: Sequence[Score], model: LoadedModel, settings: EvaluateSett
     )
 
 
-def _read(mixtures: str | os.PathLike[str] | Sequence[MixtureSpec]) -> tuple[str, list[MixtureSpec]]:
-    if isinstance(mixtures, str | os.PathLike):
-        return Path(mixtures).stem if Path(mixtures).suffix == ".jsonl" else str(mixtures), read_list(mixtures)
-    return "mixtures", list(mixtures)
+def _unknown_files(systems: Sequence[System], material: Material) -> list[Problem]:
+    """Files of estimates that belong to no mixture of the whole list: most likely misspelt."""
+    problems = []
+    for system in systems:
+        if isinstance(system, FolderSystem):
+            for name in system.unknown_files(material.tasks):
+                problems.append(Problem("", None, system.name, f"{name}: belongs to no query of this list"))
+    return problems
 
 
-def _list_record(name: str, specs: Sequence[MixtureSpec]) -> ListRecord:
-    digest = hashlib.sha256()
-    for spec in specs:
-        digest.update((json.dumps(dataclasses.asdict(spec), ensure_ascii=False) + "\n").encode())
+def _list_record(material: Material, scored: Scored, limit: int | None) -> ListRecord:
     return ListRecord(
-        name=name,
-        sha256=digest.hexdigest(),
-        n_mixtures=len(specs),
-        n_present=sum(len(spec.queries) for spec in specs),
-        n_absent=sum(spec.absent is not None for spec in specs),
+        name=material.name,
+        sha256=material.checksum(limit),
+        n_mixtures=len(scored.tasks),
+        n_present=sum(len(task.queries) for task in scored.tasks),
+        n_absent=sum(task.absent is not None for task in scored.tasks),
     )
 
 
-def _model_record(model: LoadedModel, name: str) -> ModelRecord:
+def _model_record(separator: HasModel, name: str, row: str) -> ModelRecord:
+    model = separator.model
     return ModelRecord(
         name=name,
+        row=row,
         sha256=model.sha256,
         architecture=model.config.architecture,
         parameters=sum(parameter.numel() for parameter in model.network.parameters()),
         encoder=model.config.encoder,
     )
-
-
-def _check_settings(settings: EvaluateSettings) -> None:
-    for key, lowest in (("limit", 1), ("jobs", 1), ("resamples", 1), ("bss_mixtures", 0)):
-        value = getattr(settings, key)
-        if value is not None and value < lowest:
-            raise UsageError(f"{key} = {value} is too small; give {lowest} or more.")
-    unknown = [system for system in settings.baselines if system not in BASELINES]
-    if unknown or not 0.0 < settings.level < 1.0:
-        raise UsageError(
-            f"baselines must be of {list(BASELINES)} and level in (0, 1); mend {unknown or settings.level}."
-        )

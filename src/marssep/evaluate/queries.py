@@ -1,14 +1,16 @@
-"""The queries of a list as embeddings: every text, recording and picture is embedded once, whoever asks with it."""
+"""The queries of a protocol as embeddings: every text, recording and picture is embedded once, whoever asks with it."""
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from marssep.corpus.mixing import MixtureSpec, QuerySpec
-from marssep.corpus.store import CORPUS_RATE, Corpus
+from marssep.corpus.mixing import QuerySpec
 from marssep.evaluate import results
+from marssep.evaluate.material import Material, Task
 from marssep.query import QueryEncoder, fuse
 from marssep.query.encoder import MODALITIES, Modality
 
@@ -17,39 +19,33 @@ Progress = Callable[[str, int, int], None]
 
 
 class EmbeddedQueries:
-    """Embeddings of the queries of a list by every modality that they have.
+    """Embeddings of queries by every modality that they have; a recording or picture that is missing gives none.
 
     Args:
-        specs: the mixtures whose queries are embedded, absent ones as well.
         encoder: the one that the model was trained with.
-        corpus: where query recordings and pictures are.
+        material: where query recordings and pictures are.
         modalities: `composed` needs all three; a modality that nobody asks for is not embedded.
-        progress: told of every embedded query.
-
-    Raises:
-        CorpusError: if a query's recording or picture is not in the corpus.
     """
 
-    def __init__(
-        self,
-        specs: Sequence[MixtureSpec],
-        encoder: QueryEncoder,
-        corpus: Corpus,
-        *,
-        modalities: Sequence[results.Modality],
-        progress: Progress | None = None,
-    ) -> None:
-        wanted = [modality for modality in MODALITIES if modality in modalities or "composed" in modalities]
-        queries = [query for spec in specs for query in all_queries(spec)]
-        keys = {modality: _distinct(getattr(query, modality) for query in queries) for modality in wanted}
-        total, done = sum(len(names) for names in keys.values()), 0
+    def __init__(self, encoder: QueryEncoder, material: Material, *, modalities: Sequence[results.Modality]) -> None:
+        self._encoder, self._material = encoder, material
+        self._wanted = [modality for modality in MODALITIES if modality in modalities or "composed" in modalities]
         self._table: dict[tuple[Modality, str], Tensor] = {}
-        for modality, names in keys.items():
-            for name in names:
-                self._table[modality, name] = _embed(modality, name, encoder, corpus)
-                done += 1
+
+    def add(self, tasks: Iterable[Task], *, jobs: int = 1, progress: Progress | None = None) -> None:
+        """Embed what these mixtures are asked by and is not embedded yet."""
+        queries = [query for task in tasks for query in task.all_queries]
+        keys = [
+            (modality, key)
+            for modality in self._wanted
+            for key in sorted({getattr(query, modality) or "" for query in queries} - {""})
+            if (modality, key) not in self._table and (modality == "text" or self._material.has(key))
+        ]
+        with ThreadPoolExecutor(jobs) as pool:
+            for done, (name, made) in enumerate(zip(keys, pool.map(self._embed, keys), strict=True), start=1):
+                self._table[name] = made
                 if progress is not None:
-                    progress("queries", done, total)
+                    progress("queries", done, len(keys))
 
     def embedding(self, query: QuerySpec, modality: results.Modality) -> Float[Tensor, " d"] | None:
         """The embedding of a query asked for in one way, or None if it cannot be asked for so.
@@ -62,21 +58,17 @@ class EmbeddedQueries:
         known = {one: embedding for one, embedding in parts.items() if embedding is not None}
         return fuse(known) if len(known) > 1 else None
 
-
-def all_queries(spec: MixtureSpec) -> tuple[QuerySpec, ...]:
-    """The queries of the sources, then the one for an absent sound if there is one."""
-    return spec.queries if spec.absent is None else (*spec.queries, spec.absent)
-
-
-@torch.inference_mode()
-def _embed(modality: Modality, name: str, encoder: QueryEncoder, corpus: Corpus) -> Tensor:
-    if modality == "text":
-        return encoder.embed_text([name])[0]
-    if modality == "image":
-        return encoder.embed_image([corpus.image(name)])[0]
-    waveform = torch.from_numpy(corpus.audio(name))
-    return encoder.embed_audio(waveform[None], sample_rate=CORPUS_RATE)[0]
+    @torch.inference_mode()
+    def _embed(self, named: tuple[Modality, str]) -> Tensor:
+        modality, key = named
+        if modality == "text":
+            return self._encoder.embed_text([key])[0]
+        if modality == "image":
+            return _mean([self._encoder.embed_image([picture])[0] for picture in self._material.pictures(key)])
+        waveforms = [(torch.from_numpy(waveform)[None], rate) for waveform, rate in self._material.recordings(key)]
+        return _mean([self._encoder.embed_audio(waveform, sample_rate=rate)[0] for waveform, rate in waveforms])
 
 
-def _distinct(names: Iterable[str | None]) -> list[str]:
-    return sorted({name for name in names if name})
+def _mean(embeddings: Sequence[Tensor]) -> Tensor:
+    """One embedding as it is; several as their mean on the unit sphere, as the ancestors average three frames."""
+    return embeddings[0] if len(embeddings) == 1 else F.normalize(torch.stack(list(embeddings)).mean(0), dim=0)

@@ -12,9 +12,11 @@ from marssep.errors import InputError, OutputError
 from marssep.metrics import Interval
 
 Modality = Literal["text", "audio", "image", "composed"]
-System = Literal["mixture", "oracle_grid", "oracle_stft", "model", "model_gated"]
+MODEL = "model"
+"""Row of the first model; further models and folders of estimates have rows under their own names."""
 
-MODEL_SYSTEMS: tuple[System, ...] = ("model", "model_gated")
+GATED = "_gated"
+"""Ending of the row of a model whose gate may close."""
 
 
 class Record(BaseModel):
@@ -34,9 +36,11 @@ class Figure(Record):
     n_mixtures: int
     """Independent mixtures behind the interval."""
     median: float | None = None
+    sem: float | None = None
+    """Standard error of the mean over single queries, as the ancestors print it; the interval is over mixtures."""
 
     @classmethod
-    def of(cls, interval: Interval, *, median: float = math.nan, fewest: int = 2) -> "Figure":
+    def of(cls, interval: Interval, *, median: float = math.nan, sem: float = math.nan, fewest: int = 2) -> "Figure":
         """A figure from an interval; fewer than `fewest` mixtures give a mean without an interval."""
         known = interval.n_clusters >= fewest
         return cls(
@@ -46,24 +50,25 @@ class Figure(Record):
             n=interval.n,
             n_mixtures=interval.n_clusters,
             median=_number(median),
+            sem=_number(sem),
         )
 
 
 class BssRow(Record):
-    """BSS-eval v4 by museval (window=inf) on part of the list."""
+    """BSS-eval v4 over whole signals, as museval has it with window=inf; on part of the list or all of it."""
 
     n: int
     sdr_db: float | None
     sir_db: float | None
     sar_db: float | None
     largest_difference_to_snr_db: float | None
-    """museval's SDR of one channel is the SNR: this is how far the two were apart at most."""
+    """BSS-eval's SDR of one channel is the SNR: this is how far the two were apart at most."""
 
 
 class SystemRow(Record):
     """One system, one kind of query, one group of sounds."""
 
-    system: System
+    system: str
     modality: Modality | None
     """None for systems that see no query."""
     group: str
@@ -73,6 +78,42 @@ class SystemRow(Record):
     """None for the gated model, whose level is not meant to be the target's."""
     snr_improvement_db: Figure | None
     bss: BssRow | None
+    text_score: Figure | None = None
+    audio_score: Figure | None = None
+    judge: Figure | None = None
+
+
+class StratumRow(Record):
+    """One system and kind of query on the sources whose level in the mixture lies in [low_db, high_db)."""
+
+    system: str
+    modality: Modality | None
+    low_db: float | None
+    """Input SNR of the target; null is minus infinity."""
+    high_db: float | None
+    """Null is infinity."""
+    si_sdr_improvement_db: Figure
+
+
+class ComparisonRow(Record):
+    """Mean SI-SDRi of one system minus that of another over the queries that both answered."""
+
+    first: str
+    second: str
+    modality: Modality | None
+    """How the query was asked for; null where neither system sees it."""
+    difference_db: Figure
+
+
+class ProblemRow(Record):
+    """Something that could not be scored; all the rest was."""
+
+    mixture: str
+    query: int | None
+    """Null where the whole mixture is meant."""
+    system: str | None
+    """Null where every system is meant."""
+    what: str
 
 
 class PairedRow(Record):
@@ -87,6 +128,7 @@ class PresenceRow(Record):
     """What the model answers when asked for a sound that is not there, and what that costs the sounds that are."""
 
     modality: Modality
+    system: str = MODEL
     threshold: float
     area: float | None
     """Area under the ROC curve of the presence score."""
@@ -126,6 +168,8 @@ class ModelRecord(Record):
     """Which model."""
 
     name: str
+    row: str = MODEL
+    """What its rows are called."""
     sha256: str | None
     architecture: str | None
     parameters: int | None
@@ -135,7 +179,8 @@ class ModelRecord(Record):
 class Results(Record):
     """One evaluation, as written to `results/TOPIC.json`."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
+    """1 knew one model and no problems; such files are still read."""
     mixtures: ListRecord
     model: ModelRecord
     settings: dict[str, Any]
@@ -146,8 +191,14 @@ class Results(Record):
     paired: list[PairedRow]
     presence: list[PresenceRow]
     classes: list[ClassRow]
+    protocol: str | None = None
+    models: list[ModelRecord] = []
+    """The first model and all others, by the names of their rows."""
+    strata: list[StratumRow] = []
+    comparisons: list[ComparisonRow] = []
+    problems: list[ProblemRow] = []
 
-    def row(self, system: System, modality: Modality | None = None, *, group: str = "all") -> SystemRow | None:
+    def row(self, system: str, modality: Modality | None = None, *, group: str = "all") -> SystemRow | None:
         """The row of a system, or None if it was not measured."""
         wanted = (system, modality, group)
         return next((row for row in self.systems if (row.system, row.modality, row.group) == wanted), None)
@@ -155,6 +206,13 @@ class Results(Record):
     def figures(self) -> dict[str, Any]:
         """Everything that must be equal in a second run: all but date, wall time and versions."""
         return self.model_dump(mode="json", exclude={"date", "wall_seconds", "versions"})
+
+    def difference(self, first: str, second: str, modality: Modality | None = None) -> Figure | None:
+        """Mean SI-SDRi of `first` minus that of `second`, or None if they were not compared."""
+        for row in self.comparisons:
+            if (row.first, row.second, row.modality) == (first, second, modality):
+                return row.difference_db
+        return None
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write as JSON, atomically.

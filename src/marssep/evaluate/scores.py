@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from marssep.evaluate.results import Modality, System, write_text
-from marssep.metrics import bss_eval_v4, si_sdr_db, snr_db, suppression_db
+from marssep.evaluate.results import Modality, write_text
+from marssep.metrics import si_sdr_db, snr_db, suppression_db
+from marssep.metrics.bss_batched import BssReference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +34,13 @@ class Score:
         snr_improvement_db: SNR minus the mixture's.
         suppression_db: level of the mixture minus that of the estimate, gate open.
         presence: probability that the sound is there; NaN for systems that do not say.
-        bss_sdr_db: BSS-eval v4, on part of the list.
+        bss_sdr_db: BSS-eval v4, on part of the list or all of it.
         bss_sir_db: as above.
         bss_sar_db: as above.
+        input_snr_db: SNR of the mixture as an estimate of the target: how loud the target is in it.
+        text_score: how well the estimate fits the query's words, by a named encoder.
+        audio_score: how well it fits the target's sound, by a named encoder.
+        judge: probability that an independent classifier hears the class asked for.
     """
 
     mixture: str
@@ -43,7 +48,7 @@ class Score:
     present: bool
     label: str
     group: str
-    system: System
+    system: str
     modality: Modality | None
     si_sdr_improvement_db: float = math.nan
     snr_db: float = math.nan
@@ -53,6 +58,10 @@ class Score:
     bss_sdr_db: float = math.nan
     bss_sir_db: float = math.nan
     bss_sar_db: float = math.nan
+    input_snr_db: float = math.nan
+    text_score: float = math.nan
+    audio_score: float = math.nan
+    judge: float = math.nan
 
     @property
     def key(self) -> tuple[str, int]:
@@ -65,7 +74,7 @@ def signal_figures(
     reference: Float[Tensor, "q n"],
     mixture: Float[Tensor, " n"],
     *,
-    with_bss: bool = False,
+    bss: BssReference | None = None,
 ) -> list[dict[str, float]]:
     """The signal fields of `Score` for the estimates of sounds that are in the mixture.
 
@@ -73,11 +82,13 @@ def signal_figures(
         estimate: one for each query.
         reference: the targets, in the same order.
         mixture: the recording.
-        with_bss: also run museval, which takes longer than the separation.
+        bss: the targets, prepared once for all systems, if BSS-eval figures are wanted too.
     """
     si_sdr, snr = si_sdr_db(estimate, reference), snr_db(estimate, reference)
-    gain, snr_gain = si_sdr - si_sdr_db(mixture, reference), snr - snr_db(mixture, reference)
+    input_snr = snr_db(mixture, reference)
+    gain, snr_gain = si_sdr - si_sdr_db(mixture, reference), snr - input_snr
     below = suppression_db(estimate, mixture)
+    found = None if bss is None else bss(estimate)
     rows = []
     for index in range(len(estimate)):
         row = {
@@ -85,10 +96,12 @@ def signal_figures(
             "snr_db": snr[index].item(),
             "snr_improvement_db": snr_gain[index].item(),
             "suppression_db": below[index].item(),
+            "input_snr_db": input_snr[index].item(),
         }
-        if with_bss:
-            bss = bss_eval_v4(estimate[index].numpy(), reference[index].numpy(), mixture=mixture.numpy())
-            row |= {"bss_sdr_db": bss.sdr_db, "bss_sir_db": bss.sir_db, "bss_sar_db": bss.sar_db}
+        if found is not None:
+            row["bss_sdr_db"] = found.sdr_db[index].item()
+            row["bss_sir_db"] = found.sir_db[index].item()
+            row["bss_sar_db"] = found.sar_db[index].item()
         rows.append(row)
     return rows
 

@@ -1,20 +1,24 @@
 """From scores of single queries to the figures of a report; nothing is measured here, only counted."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from marssep.evaluate.comparisons import comparisons, strata
 from marssep.evaluate.presence import kept_gain, roc
 from marssep.evaluate.results import (
+    GATED,
+    MODEL,
     BssRow,
     ClassRow,
+    ComparisonRow,
     Figure,
     Modality,
     PairedRow,
     PresenceRow,
-    System,
+    StratumRow,
     SystemRow,
 )
 from marssep.evaluate.scores import Score, column
@@ -25,14 +29,26 @@ FEWEST_FOR_CLASS = 5
 """A class with fewer mixtures gets its mean and no interval: the bootstrap of three values knows nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A model's gate.
+
+    Attributes:
+        threshold: presence below which it closes.
+        attenuation_db: how far a closed gate turns the target down.
+    """
+
+    threshold: float
+    attenuation_db: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """Makes every figure with the same draws.
 
     Attributes:
         scores: of every query, system and kind of query.
-        threshold: presence below which the gate closes.
-        attenuation_db: how far a closed gate turns the target down.
+        gates: of every model, by the name of its rows; the other systems have none.
         absent_level_db: an absent sound's target must lie this far below the mixture.
         level: of the intervals.
         resamples: of the bootstrap.
@@ -40,8 +56,7 @@ class Summary:
     """
 
     scores: Sequence[Score]
-    threshold: float
-    attenuation_db: float
+    gates: Mapping[str, Gate]
     absent_level_db: float
     level: float
     resamples: int
@@ -56,15 +71,15 @@ class Summary:
                 if not chosen:
                     continue
                 rows.append(self._system_row(system, modality, group, chosen))
-                if system == "model":
-                    rows.append(self._gated_row(modality, group, chosen))
-        return sorted(rows, key=lambda row: row.system == "model_gated")  # stable: the gated rows come last
+                if system in self.gates:
+                    rows.append(self._gated_row(system, modality, group, chosen))
+        return sorted(rows, key=lambda row: row.system.endswith(GATED))  # stable: the gated rows come last
 
     def paired(self, baseline: Modality = "text") -> list[PairedRow]:
         """Mean SI-SDRi by every other kind of query minus that by `baseline`, on the queries that have both."""
         tables = {
             modality: {score.key: score for score in scores}
-            for (_, modality), scores in _by_system(self._of_model(present=True)).items()
+            for (_, modality), scores in _by_system(self._of_model(MODEL, present=True)).items()
             if modality is not None
         }
         rows = []
@@ -74,26 +89,33 @@ class Summary:
             keys = [key for key in table if key in tables[baseline]]
             first = column((table[key] for key in keys), "si_sdr_improvement_db")
             second = column((tables[baseline][key] for key in keys), "si_sdr_improvement_db")
-            interval = paired_difference(
-                first, second, [key[0] for key in keys], level=self.level, resamples=self.resamples, seed=self.seed
-            )
+            interval = self._difference(first, second, [key[0] for key in keys])
             rows.append(PairedRow(modality=modality, baseline=baseline, difference_db=Figure.of(interval)))
         return rows
 
     def presence(self) -> list[PresenceRow]:
         """For each kind of query: how absent sounds are answered, and what the gate takes from the present ones."""
-        present = _by_system(self._of_model(present=True))
-        absent = _by_system(self._of_model(present=False))
         rows = []
-        for (system, modality), scores in absent.items():
-            if modality is not None and (system, modality) in present:
-                rows.append(self._presence_row(modality, present[system, modality], scores))
+        for model in self.gates:
+            present = _by_system(self._of_model(model, present=True))
+            for (system, modality), scores in _by_system(self._of_model(model, present=False)).items():
+                if modality is not None and (system, modality) in present:
+                    rows.append(self._presence_row(model, modality, present[system, modality], scores))
         return rows
+
+    def comparisons(self) -> list[ComparisonRow]:
+        """Any two systems over the same queries."""
+        return comparisons(_by_system(score for score in self.scores if score.present), self._difference)
+
+    def strata(self, edges: Sequence[float]) -> list[StratumRow]:
+        """Every system by the input SNR of the target."""
+        table = _by_system(score for score in self.scores if score.present)
+        return list(strata(table, edges, lambda scores: self._figure(scores, "si_sdr_improvement_db")))
 
     def classes(self) -> list[ClassRow]:
         """One row for each class and kind of query."""
         table: dict[tuple[str, str, Modality], list[Score]] = defaultdict(list)
-        for score in self._of_model(present=True):
+        for score in self._of_model(MODEL, present=True):
             if score.modality is not None:
                 table[score.label, score.group, score.modality].append(score)
         return [
@@ -106,13 +128,16 @@ class Summary:
             for (label, group, modality), scores in sorted(table.items(), key=lambda entry: entry[0])
         ]
 
-    def _of_model(self, *, present: bool) -> list[Score]:
-        return [score for score in self.scores if score.system == "model" and score.present == present]
+    def _of_model(self, model: str, *, present: bool) -> list[Score]:
+        return [score for score in self.scores if score.system == model and score.present == present]
 
-    def _rejected(self, scores: Sequence[Score]) -> np.ndarray:
-        return column(scores, "presence") < self.threshold
+    def _rejected(self, model: str, scores: Sequence[Score]) -> np.ndarray:
+        return column(scores, "presence") < self.gates[model].threshold
 
-    def _system_row(self, system: System, modality: Modality | None, group: str, scores: Sequence[Score]) -> SystemRow:
+    def _difference(self, first: np.ndarray, second: np.ndarray, mixtures: list[str]) -> Interval:
+        return paired_difference(first, second, mixtures, level=self.level, resamples=self.resamples, seed=self.seed)
+
+    def _system_row(self, system: str, modality: Modality | None, group: str, scores: Sequence[Score]) -> SystemRow:
         return SystemRow(
             system=system,
             modality=modality,
@@ -121,12 +146,15 @@ class Summary:
             snr_db=self._figure(scores, "snr_db"),
             snr_improvement_db=self._figure(scores, "snr_improvement_db"),
             bss=_bss_row(scores),
+            text_score=self._optional_figure(scores, "text_score"),
+            audio_score=self._optional_figure(scores, "audio_score"),
+            judge=self._optional_figure(scores, "judge"),
         )
 
-    def _gated_row(self, modality: Modality | None, group: str, scores: Sequence[Score]) -> SystemRow:
-        gain = kept_gain(column(scores, "si_sdr_improvement_db"), self._rejected(scores))
+    def _gated_row(self, model: str, modality: Modality | None, group: str, scores: Sequence[Score]) -> SystemRow:
+        gain = kept_gain(column(scores, "si_sdr_improvement_db"), self._rejected(model, scores))
         return SystemRow(
-            system="model_gated",
+            system=model + GATED,
             modality=modality,
             group=group,
             si_sdr_improvement_db=self._interval_figure(gain, scores),
@@ -135,10 +163,13 @@ class Summary:
             bss=None,
         )
 
-    def _presence_row(self, modality: Modality, present: Sequence[Score], absent: Sequence[Score]) -> PresenceRow:
-        suppression, rejected = column(absent, "suppression_db"), self._rejected(absent)
-        gated = suppression + self.attenuation_db * rejected
-        gain, closed = column(present, "si_sdr_improvement_db"), self._rejected(present)
+    def _presence_row(
+        self, model: str, modality: Modality, present: Sequence[Score], absent: Sequence[Score]
+    ) -> PresenceRow:
+        gate = self.gates[model]
+        suppression, rejected = column(absent, "suppression_db"), self._rejected(model, absent)
+        gated = suppression + gate.attenuation_db * rejected
+        gain, closed = column(present, "si_sdr_improvement_db"), self._rejected(model, present)
         known = np.isfinite(gain)
         kept = ratio_interval(
             kept_gain(gain, closed)[known],
@@ -150,7 +181,8 @@ class Summary:
         )
         return PresenceRow(
             modality=modality,
-            threshold=self.threshold,
+            system=model,
+            threshold=gate.threshold,
             area=roc(column(present, "presence"), column(absent, "presence")).area,
             absent_suppressed_by_mask=self._share(suppression >= self.absent_level_db),
             absent_suppressed=self._share(gated >= self.absent_level_db),
@@ -163,19 +195,24 @@ class Summary:
     def _figure(self, scores: Sequence[Score], name: str, *, fewest: int = 2) -> Figure:
         return self._interval_figure(column(scores, name), scores, fewest=fewest)
 
+    def _optional_figure(self, scores: Sequence[Score], name: str) -> Figure | None:
+        return self._figure(scores, name) if np.isfinite(column(scores, name)).any() else None
+
     def _interval_figure(self, values: np.ndarray, scores: Sequence[Score], *, fewest: int = 2) -> Figure:
         clusters = [score.mixture for score in scores]
         interval = mean_interval(values, clusters, level=self.level, resamples=self.resamples, seed=self.seed)
         known = values[np.isfinite(values)]
-        return Figure.of(interval, median=float(np.median(known)) if known.size else float("nan"), fewest=fewest)
+        median = float(np.median(known)) if known.size else float("nan")
+        sem = float(known.std(ddof=1) / np.sqrt(known.size)) if known.size > 1 else float("nan")
+        return Figure.of(interval, median=median, sem=sem, fewest=fewest)
 
     def _share(self, answers: np.ndarray) -> Figure:
         interval: Interval = share_interval(answers.astype(np.float64), level=self.level)  # one absent query a mixture
         return Figure.of(interval)
 
 
-def _by_system(scores: Iterable[Score]) -> dict[tuple[System, Modality | None], list[Score]]:
-    table: dict[tuple[System, Modality | None], list[Score]] = {}
+def _by_system(scores: Iterable[Score]) -> dict[tuple[str, Modality | None], list[Score]]:
+    table: dict[tuple[str, Modality | None], list[Score]] = {}
     for score in scores:
         table.setdefault((score.system, score.modality), []).append(score)
     return table
