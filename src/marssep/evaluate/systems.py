@@ -141,29 +141,32 @@ class ModelSystem:
         self.queries.add(tasks, jobs=jobs, progress=progress)
 
     def answers(self, task: Task, rendered: Rendered) -> tuple[list[Answer], list[Problem]]:
-        """One answer for each kind of query that the mixture can be asked by."""
+        """One answer for each kind of query that the mixture can be asked by, all from one pass over the mixture."""
+        asked = [
+            (modality, index, embedding)
+            for modality in self.modalities
+            for index, query in enumerate(task.all_queries)
+            if (embedding := self.queries.embedding(query, modality)) is not None
+        ]
+        if not asked:
+            return [], []
+        separated = separate_queries(
+            self.separator.model,
+            self.separator.encoder,
+            rendered.mixture,
+            rendered.sample_rate,
+            queries=torch.stack([embedding for _, _, embedding in asked]),
+        )
         answers: list[Answer] = []
         problems: list[Problem] = []
         for modality in self.modalities:
-            asked = [
-                (index, embedding)
-                for index, query in enumerate(task.all_queries)
-                if (embedding := self.queries.embedding(query, modality)) is not None
-            ]
-            if not asked:
-                continue
-            ours = self.separator
-            separated = separate_queries(
-                ours.model,
-                ours.encoder,
-                rendered.mixture,
-                rendered.sample_rate,
-                queries=torch.stack([embedding for _, embedding in asked]),
-            )
-            indices = tuple(index for index, _ in asked)
-            sound, bad = checked(self.name, task, Answer(modality, indices, separated.targets, separated.presence))
-            answers += sound
-            problems += bad
+            rows = [row for row, (kind, _, _) in enumerate(asked) if kind == modality]
+            if rows:
+                indices = tuple(asked[row][1] for row in rows)
+                presence = tuple(separated.presence[row] for row in rows)
+                sound, bad = checked(self.name, task, Answer(modality, indices, separated.targets[rows], presence))
+                answers += sound
+                problems += bad
         return answers, problems
 
 
