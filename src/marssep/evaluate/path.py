@@ -1,5 +1,6 @@
 """All queries of one recording in one pass, by the very steps that `Separator.separate` takes for one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from marssep.model import LoadedModel
-from marssep.query import QueryEncoder
+from marssep.query import QueryEncoder, Readings
 from marssep.separate.blocks import apply_mask, grid_power
 from marssep.separate.chunks import cross_fade, hear
 from marssep.separate.presence import Evidence, listen
+from marssep.separate.settling import settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ def separate_queries(
     mixture: Float[Tensor, " n"],
     sample_rate: int,
     *,
-    queries: Float[Tensor, "q d"],
+    queries: Sequence[Tensor | Readings] | Float[Tensor, "q d"],
     listening: bool = False,
 ) -> SeparatedQueries:
     """Separate one recording by several queries; the network sees the mixture once.
@@ -45,19 +47,27 @@ def separate_queries(
         encoder: the query encoder that the network was trained with.
         mixture: one channel, full scale 1.0.
         sample_rate: Hz.
-        queries: unit-norm embeddings.
+        queries: unit-norm embeddings, or readings to settle by the mixture.
         listening: gather all evidence of presence, also what the model's presence does not use.
     """
     spectral = model.spectral
     power = grid_power(mixture[None], sample_rate, spectral)
-    masks, logits = _propose(model, power, queries)
+    config = model.config
+    settled = {
+        index: settle(model, encoder, query, mixture=mixture[None], sample_rate=sample_rate, power=power)
+        for index, query in enumerate(queries)
+        if isinstance(query, Readings)
+    }
+    embeddings = torch.stack([settled[k].embedding if k in settled else query for k, query in enumerate(queries)])
+    masks, proposed = _propose(model, power, embeddings)
+    logits = [settled[k].presence if k in settled else float(logit) for k, logit in enumerate(proposed)]
     targets = [apply_mask(mixture[None], mask, sample_rate, spectral) for mask in masks]
-    matches = [0.0] * len(queries)
-    if listening or model.config.presence_match:
-        heard = zip(targets, queries, strict=True)
+    matches = [0.0] * len(embeddings)
+    if listening or config.presence_match:
+        heard = zip(targets, embeddings, strict=True)
         matches = [listen(target, sample_rate, query, encoder, seconds=model.chunk_seconds) for target, query in heard]
-    evidence = tuple(Evidence(float(logit), match) for logit, match in zip(logits, matches, strict=True))
-    return SeparatedQueries(torch.cat(targets), evidence, tuple(each.presence(model.config) for each in evidence))
+    evidence = tuple(Evidence(logit, match) for logit, match in zip(logits, matches, strict=True))
+    return SeparatedQueries(torch.cat(targets), evidence, tuple(each.presence(config) for each in evidence))
 
 
 def _propose(

@@ -11,7 +11,7 @@ from torch import Tensor
 from marssep.corpus.mixing import QuerySpec
 from marssep.evaluate import results
 from marssep.evaluate.material import Material, Task
-from marssep.query import QueryEncoder, fuse
+from marssep.query import QueryEncoder, Readings, fuse
 from marssep.query.encoder import MODALITIES, Modality
 
 Progress = Callable[[str, int, int], None]
@@ -31,6 +31,7 @@ class EmbeddedQueries:
         self._encoder, self._material = encoder, material
         self._wanted = [modality for modality in MODALITIES if modality in modalities or "composed" in modalities]
         self._table: dict[tuple[Modality, str], Tensor] = {}
+        self._readings: dict[str, Readings] = {}
 
     def add(self, tasks: Iterable[Task], *, jobs: int = 1, progress: Progress | None = None) -> None:
         """Embed what these mixtures are asked by and is not embedded yet."""
@@ -58,13 +59,24 @@ class EmbeddedQueries:
         known = {one: embedding for one, embedding in parts.items() if embedding is not None}
         return fuse(known) if len(known) > 1 else None
 
+    def asked(self, query: QuerySpec, modality: results.Modality) -> Tensor | Readings | None:
+        """As `embedding`; what a picture alone may show where the encoder guesses, as a user's picture is treated."""
+        if modality == "image" and query.image in self._readings:
+            return self._readings[query.image]
+        return self.embedding(query, modality)
+
     @torch.inference_mode()
     def _embed(self, named: tuple[Modality, str]) -> Tensor:
         modality, key = named
         if modality == "text":
             return self._encoder.embed_text([key])[0]
         if modality == "image":
-            return _mean([self._encoder.embed_image([picture])[0] for picture in self._material.pictures(key)])
+            pictures = self._material.pictures(key)
+            readings = self._encoder.read_images(pictures)
+            if readings is not None:
+                self._readings[key] = readings
+                return readings.embedding
+            return _mean([self._encoder.embed_image([picture])[0] for picture in pictures])
         waveforms = [(torch.from_numpy(waveform)[None], rate) for waveform, rate in self._material.recordings(key)]
         return _mean([self._encoder.embed_audio(waveform, sample_rate=rate)[0] for waveform, rate in waveforms])
 

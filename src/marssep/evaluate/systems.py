@@ -143,10 +143,10 @@ class ModelSystem:
     def answers(self, task: Task, rendered: Rendered) -> tuple[list[Answer], list[Problem]]:
         """One answer for each kind of query that the mixture can be asked by, all from one pass over the mixture."""
         asked = [
-            (modality, index, embedding)
+            (modality, index, meant)
             for modality in self.modalities
             for index, query in enumerate(task.all_queries)
-            if (embedding := self.queries.embedding(query, modality)) is not None
+            if (meant := self.queries.asked(query, modality)) is not None
         ]
         if not asked:
             return [], []
@@ -155,7 +155,7 @@ class ModelSystem:
             self.separator.encoder,
             rendered.mixture,
             rendered.sample_rate,
-            queries=torch.stack([embedding for _, _, embedding in asked]),
+            queries=[meant for _, _, meant in asked],
         )
         answers: list[Answer] = []
         problems: list[Problem] = []

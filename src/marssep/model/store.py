@@ -46,6 +46,13 @@ class ModelConfig(Settings):
     """Length of a query embedding."""
     chunk_steps: int = 128
     """Grid columns the network was trained on; longer recordings are cut into overlapping chunks of this length."""
+    reading_bias: float = -2.0
+    """Log-odds that what a picture may show is in the mixture: constant; this and the next two were chosen on
+    validation (decision 0008)."""
+    reading_network: float = 1.0
+    """Factor of the network's presence logit in them."""
+    reading_match: float = 4.0
+    """Factor of the cosine with what the query encoder hears in the mixture; 0 saves the listening."""
     presence_bias: float = 0.0
     """Constant of the logistic regression behind the presence probability; fitted on validation, as the next two."""
     presence_network: float = 1.0

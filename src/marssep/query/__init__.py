@@ -13,7 +13,8 @@ from marssep.query.encoder import (
 )
 from marssep.query.features import TrunkFeatures
 from marssep.query.fusion import DEFAULT_WEIGHTS, fuse, negate, query_mixup
-from marssep.query.query import Query, embed_query, load_image
+from marssep.query.query import Query, embed_query, load_image, read_query
+from marssep.query.readings import Readings
 from marssep.query.weights import fetch
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Modality",
     "Query",
     "QueryEncoder",
+    "Readings",
     "TrunkFeatures",
     "embed_query",
     "fetch",
@@ -34,5 +36,6 @@ __all__ = [
     "negate",
     "new_encoder",
     "query_mixup",
+    "read_query",
     "save_heads",
 ]

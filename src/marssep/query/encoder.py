@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from marssep.errors import ModelError, UsageError
 from marssep.query.augment import augment_picture
+from marssep.query.heads import MixtureHead
+from marssep.query.readings import Readings
 
 Modality = Literal["text", "audio", "image"]
 MODALITIES: tuple[Modality, ...] = ("text", "audio", "image")
@@ -103,6 +105,17 @@ class QueryEncoder(nn.Module, ABC):
         """Unit-norm embeddings of pictures."""
         parts = [self.image_features(images[at : at + _BATCH]) for at in range(0, len(images), _BATCH)]
         return self._project("image", torch.cat(parts))
+
+    def read_images(self, images: Sequence[Image.Image]) -> Readings | None:
+        """What pictures of one thing may show, or None if this encoder's picture head does not guess.
+
+        Args:
+            images: one picture, or several of the same thing, whose guesses are averaged.
+        """
+        head = self.heads["image"]
+        if not isinstance(head, MixtureHead):
+            return None
+        return Readings.of(head.places, head.guesses(self.image_features(images)).mean(0))
 
     def vocabulary(self) -> list[str]:
         """Words beyond any corpus whose neighbours the heads should keep; none by default."""

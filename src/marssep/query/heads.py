@@ -65,8 +65,11 @@ class MixtureHead(nn.Module):
 
     def forward(self, features: Float32[Tensor, "b f"]) -> Float32[Tensor, "b d"]:
         """Unit-norm embeddings."""
-        logits = F.linear((features - self.mean) / self.spread, self.weight, self.bias)
-        return F.normalize(logits.softmax(-1) @ self.places, dim=-1)
+        return F.normalize(self.guesses(features) @ self.places, dim=-1)
+
+    def guesses(self, features: Float32[Tensor, "b f"]) -> Float32[Tensor, "b c"]:
+        """Chances of the classes, summing to 1; they stand at `places`."""
+        return F.linear((features - self.mean) / self.spread, self.weight, self.bias).softmax(-1)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         """As many classes as the file has."""

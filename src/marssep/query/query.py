@@ -17,6 +17,7 @@ from marssep.audio import read_audio, to_mono
 from marssep.errors import InputError, UsageError
 from marssep.query.encoder import Modality, QueryEncoder
 from marssep.query.fusion import fuse, negate
+from marssep.query.readings import Readings
 
 PathLike = str | os.PathLike[str]
 AudioQuery = PathLike | tuple[np.ndarray, int]
@@ -76,6 +77,19 @@ def embed_query(query: Query, encoder: QueryEncoder) -> Float32[Tensor, " d"]:
     if query.negative is None or query.negative_in == "logits":
         return fused
     return F.normalize(negate(fused, encoder.embed_text([query.negative])[0]), dim=-1)
+
+
+@torch.no_grad()
+def read_query(query: Query, encoder: QueryEncoder) -> Readings | None:
+    """What a query by picture alone may mean; None for all others, which words or an example make sure enough.
+
+    Raises:
+        InputError: the picture is missing or cannot be read.
+    """
+    moved = query.negative is not None and query.negative_in == "embedding"
+    if query.image is None or query.text is not None or query.audio is not None or moved:
+        return None
+    return encoder.read_images([load_image(query.image)])
 
 
 def load_image(image: ImageQuery) -> Image.Image:

@@ -49,10 +49,16 @@ def listen(
         encoder: whose space the query lies in.
         seconds: length of a stretch.
     """
-    mono = target.mean(0)
+    return float((embed_stretches(target, sample_rate, encoder, seconds=seconds) @ query).max())
+
+
+def embed_stretches(
+    waveform: Float[Tensor, "c n"], sample_rate: int, encoder: QueryEncoder, *, seconds: float
+) -> Float[Tensor, "s d"]:
+    """Embeddings of the loudest stretches of a recording, at most `WINDOWS`; arguments as of `listen`."""
+    mono = waveform.mean(0)
     size = min(len(mono), max(1, round(seconds * sample_rate)))
     starts = torch.linspace(0, len(mono) - size, -(-len(mono) // size), dtype=torch.float64).round().long().tolist()
     stretches = torch.stack([mono[start : start + size] for start in starts])
     loudest = stretches.square().mean(-1).topk(min(WINDOWS, len(stretches))).indices
-    heard = torch.stack([encoder.embed_audio(stretches[k][None], sample_rate=sample_rate)[0] for k in loudest])
-    return float((heard @ query).max())
+    return torch.stack([encoder.embed_audio(stretches[k][None], sample_rate=sample_rate)[0] for k in loudest])

@@ -16,11 +16,12 @@ import marssep
 from marssep.audio import Audio, check_waveform, read_audio
 from marssep.errors import InputError, ModelError
 from marssep.model import LoadedModel, load_model
-from marssep.query import Modality, Query, QueryEncoder, embed_query, load_encoder
+from marssep.query import Modality, Query, QueryEncoder, Readings, embed_query, load_encoder, read_query
 from marssep.separate.blocks import apply_mask, grid_power
 from marssep.separate.chunks import propose
 from marssep.separate.presence import Evidence, listen
 from marssep.separate.separation import Provenance, Separation
+from marssep.separate.settling import settle
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -110,20 +111,28 @@ class Separator:
 
     def separate_query(self, input: Recording, query: Query, *, gate: bool = True) -> Separation:
         """As `separate`, with the query as one value."""
-        embedding = self.embed(query)
+        readings = read_query(query, self.encoder)
+        embedding = self.embed(query, readings)
         source = _load(input)
         sample_rate = source.audio.sample_rate
         waveform = torch.from_numpy(np.ascontiguousarray(source.audio.waveform))
         config, spectral = self.model.config, self.model.spectral
         with torch.inference_mode():
             power = grid_power(waveform, sample_rate, spectral)
+            settled = None
+            if readings is not None:
+                settled = settle(
+                    self.model, self.encoder, readings, mixture=waveform, sample_rate=sample_rate, power=power
+                )
+                embedding[0] = settled.embedding
             proposal = propose(self.model.network, power, embedding, chunk_steps=config.chunk_steps)
             target = apply_mask(waveform, proposal.mask, sample_rate, spectral)
             match = 0.0
             if config.presence_match:
                 seconds = self.model.chunk_seconds
                 match = listen(target, sample_rate, embedding[0], self.encoder, seconds=seconds)
-            presence = Evidence(proposal.presence, match).presence(config)
+            logit = proposal.presence if settled is None else settled.presence
+            presence = Evidence(logit, match).presence(config)
             present = presence >= config.presence_threshold
             attenuated_db = config.absent_attenuation_db if gate and not present else 0.0
             target *= 10.0 ** (-attenuated_db / 20.0)
@@ -149,10 +158,15 @@ class Separator:
             ),
         )
 
-    def embed(self, query: Query) -> Float[Tensor, "q d"]:
-        """The target's embedding and, if a negative works in the logits, that as a second row."""
+    def embed(self, query: Query, readings: Readings | None = None) -> Float[Tensor, "q d"]:
+        """The target's embedding and, if a negative works in the logits, that as a second row.
+
+        Args:
+            query: what is asked for.
+            readings: of the same query, if it was read already; saves looking at the picture again.
+        """
         with torch.inference_mode():
-            rows = [embed_query(query, self.encoder)]
+            rows = [embed_query(query, self.encoder) if readings is None else readings.embedding]
             if query.negative and query.negative_in == "logits":
                 rows.append(self.encoder.embed_text([query.negative])[0])
             return torch.stack(rows)
