@@ -30,8 +30,6 @@ SPLIT_OF_STYLE = {
 HALVED = {"tuxpaint-stamps-default", "gcompris-qt-data"}
 """Packages of photos and drawings, halved between train and test by a hash of the picture's name."""
 
-_ICONS = "@iconify-json/"
-
 logger = logging.getLogger(__name__)
 
 
@@ -53,7 +51,7 @@ def add_pictures(builder: CorpusBuilder, packages: Path, listed: dict[str, Packa
         how many were added; those that no program can draw are skipped with a warning.
     """
     need_program("rsvg-convert", package="librsvg2-bin")
-    pictures = [*_emoji(packages, listed), *_icons(packages, listed), *_package_pictures(packages, listed)]
+    pictures = [*_emoji(packages, listed), *_game_icons(packages, listed), *_package_pictures(packages, listed)]
     # Some styles draw two code points alike; the same drawing twice would weigh double.
     unique = {(picture.label, picture.svg or picture.path): picture for picture in pictures}
 
@@ -86,17 +84,17 @@ def split_of_picture(style: str, name: str) -> str:
 
 def _emoji(packages: Path, listed: dict[str, Package]) -> Iterator[_Picture]:
     names = _emoji_names(packages / "emojibase-data" / "package")
-    chosen_by_hand = {row["package"] for row in read_table("open_pictures.csv")}
-    for package in listed.values():
-        if not package.name.startswith(_ICONS) or package.name in chosen_by_hand:
+    styles = [package for name, package in listed.items() if name.startswith("@iconify-json/")]
+    for package in styles:
+        style = package.name.split("/")[1]
+        if style == "game-icons":
             continue
-        icons = _read_icons(packages, package)
+        icons = json.loads((packages / package.folder / "package" / "icons.json").read_text(encoding="utf-8"))
         for sound in load_classes().values():
             for code in sound.emoji:
                 svg = next((svg for name in names.get(code, [code]) if (svg := _icon(icons, name))), None)
                 if svg is not None:
                     source = f"{package.name}/{code}"
-                    style = package.name.removeprefix(_ICONS)
                     yield _Picture(sound.label, style, code, source, package.licence, svg.encode(), None)
     package = listed["@lobehub/fluent-emoji-3d"]
     for sound in load_classes().values():
@@ -107,20 +105,14 @@ def _emoji(packages: Path, listed: dict[str, Package]) -> Iterator[_Picture]:
                 yield _Picture(sound.label, "fluent-emoji-3d", code, source, package.licence, None, path)
 
 
-def _icons(packages: Path, listed: dict[str, Package]) -> Iterator[_Picture]:
-    """Icons of the table, from sets that have names of their own instead of code points."""
-    rows = [row for row in read_table("open_pictures.csv") if row["package"].startswith(_ICONS)]
-    for name in sorted({row["package"] for row in rows}):
-        icons, package = _read_icons(packages, listed[name]), listed[name]
-        for row in rows:
-            if row["package"] == name and (svg := _icon(icons, row["path"])):
-                style, source = name.removeprefix(_ICONS), f"{name}/{row['path']}"
-                yield _Picture(row["label"], style, row["path"], source, package.licence, svg.encode(), None)
-
-
-def _read_icons(packages: Path, package: Package) -> dict[str, Any]:
-    icons: dict[str, Any] = json.loads((packages / package.folder / "package" / "icons.json").read_text("utf-8"))
-    return icons
+def _game_icons(packages: Path, listed: dict[str, Package]) -> Iterator[_Picture]:
+    package = listed["@iconify-json/game-icons"]
+    icons = json.loads((packages / package.folder / "package" / "icons.json").read_text(encoding="utf-8"))
+    for row in read_table("open_pictures.csv"):
+        if row["package"] == package.name and (svg := _icon(icons, row["path"])):
+            svg = svg.replace("currentColor", "#000")
+            source = f"{package.name}/{row['path']}"
+            yield _Picture(row["label"], "game-icons", row["path"], source, package.licence, svg.encode(), None)
 
 
 def _package_pictures(packages: Path, listed: dict[str, Package]) -> Iterator[_Picture]:
@@ -168,5 +160,4 @@ def _icon(icons: dict[str, Any], name: str) -> str | None:
     width, height = (body.get(side, icons.get(side, 16)) for side in ("width", "height"))
     box = f"{body.get('left', 0)} {body.get('top', 0)} {width} {height}"
     spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    drawing = body["body"].replace("currentColor", "#000")  # one-coloured icons: black on white
-    return f'<svg {spaces} width="{PICTURE_SIZE}" height="{PICTURE_SIZE}" viewBox="{box}">{drawing}</svg>'
+    return f'<svg {spaces} width="{PICTURE_SIZE}" height="{PICTURE_SIZE}" viewBox="{box}">{body["body"]}</svg>'
