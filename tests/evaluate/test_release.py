@@ -35,6 +35,8 @@ def test_a_run_is_released(tmp_path: Path) -> None:
     parts = {"corpus": corpus, "encoder": encoder, "bank": bank, "settings": settings}
     decided = release(tmp_path / "run", tmp_path / "model", **parts)
     assert set(decided.tried) == {"1", "2"}
+    assert set(decided.weights_tried) == {"best", "last", "mean"}
+    assert decided.weights_tried[decided.weights] == max(decided.weights_tried.values())
     model = load_model(tmp_path / "model")
     assert model.config.presence_threshold == pytest.approx(decided.presence.threshold, abs=1e-4)
     assert model.card["data"]["recordings"] == 8

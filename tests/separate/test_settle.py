@@ -49,11 +49,10 @@ def test_without_evidence_the_mixture_leaves_the_picture_alone() -> None:
 
 
 @pytest.mark.parametrize("chance", [0.02, 0.3, 0.98])
-def test_presence_is_the_chance_of_meaning_something_present(chance: float) -> None:
+def test_the_odds_of_presence_are_the_mean_of_the_readings_odds(chance: float) -> None:
     settled = _settle(_readings(chance))
-    heard = 1 / (1 + math.exp(-6.0))
-    expected = chance * heard + (1 - chance) * (1 - heard)
-    assert 1 / (1 + math.exp(-settled.presence)) == pytest.approx(expected, abs=1e-5)
+    odds = chance * math.exp(6.0) + (1 - chance) * math.exp(-6.0)
+    assert math.exp(settled.presence) == pytest.approx(odds, rel=1e-4)
 
 
 def test_silence_settles_nothing() -> None:
@@ -73,4 +72,4 @@ def test_what_is_heard_in_the_mixture_speaks_too() -> None:
         LoadedModel(NETWORK, config, {}, ""), encoder, readings, mixture=tone, sample_rate=8000, power=POWER
     )
     torch.testing.assert_close(settled.embedding, heard, atol=1e-4, rtol=0.0)
-    assert 1 / (1 + math.exp(-settled.presence)) == pytest.approx(0.3, abs=1e-4)
+    assert settled.presence == pytest.approx(20.0 + math.log(0.3), abs=0.05)  # a stretch is not the whole tone

@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def release(run: Path, *, corpus: list[Path], output: Path) -> None:
-    """Choose on validation what training leaves open (mask sharpness, presence threshold) and write model and card.
+    """Choose on validation what training leaves open (weights, sharpness, presence threshold); write model and card.
 
     Args:
         run: Folder of a training run.
@@ -22,6 +22,8 @@ def release(run: Path, *, corpus: list[Path], output: Path) -> None:
     encoder = load_encoder(load_model(run / "best").config.encoder)
     bank = EmbeddingBank.build(recordings, encoder, corpus[0].parent / ".features")
     decided = release_model(run, output, corpus=recordings, encoder=encoder, bank=bank, settings=ReleaseSettings())
+    for weights, gain in decided.weights_tried.items():
+        print(f"weights '{weights}': SI-SDRi by text {gain:.2f} dB" + (" (chosen)" * (weights == decided.weights)))
     for scale, gain in decided.tried.items():
         print(f"logits x {scale}: SI-SDRi by text {gain:.2f} dB" + (" (chosen)" * (float(scale) == decided.scale)))
     presence = decided.presence

@@ -53,9 +53,10 @@ def card_markdown(model: LoadedModel, card: Mapping[str, Any], results: Sequence
         "Classes: " + ", ".join(f"`{label}`" for label in card.get("classes", [])) + ".",
         "## Training\n\n"
         f"{training.get('steps', 0):,} steps in {training.get('training_seconds', 0) / 60:.0f} minutes, seed "
-        f"{training.get('settings', {}).get('seed')}. SI-SDRi on validation while it trained:",
+        f"{training.get('settings', {}).get('seed')}{_start(training)}. SI-SDRi on validation while it trained:",
         _curve(card.get("validation_curve", [])),
         "## Chosen on validation\n\n"
+        f"{_weights(released)}"
         f"* factor of the mask's logits: {released.get('scale')} ({tried})\n"
         f"* presence threshold {model.config.presence_threshold}: rejects {presence.get('rejected', 0):.1%} of absent "
         f"queries and keeps {presence.get('kept', 0):.1%} of the improvement of present ones there "
@@ -63,6 +64,24 @@ def card_markdown(model: LoadedModel, card: Mapping[str, Any], results: Sequence
         "## Results\n\n" + "\n".join(markdown(found, classes=True) for found in results),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _start(training: Mapping[str, Any]) -> str:
+    """The legs before, newest first."""
+    legs, before = "", training.get("started_from")
+    while before:
+        own = before.get("training", before)
+        minutes = own.get("training_seconds", 0) / 60
+        legs += f"; started from `{before['sha256'][:16]}` ({own.get('steps', 0):,} steps in {minutes:.0f} minutes)"
+        before = own.get("started_from")
+    return legs
+
+
+def _weights(released: Mapping[str, Any]) -> str:
+    if "weights" not in released:
+        return ""
+    tried = ", ".join(f"{name} {gain:.2f} dB" for name, gain in released["weights_tried"].items())
+    return f"* weights: {released['weights']} ({tried})\n"
 
 
 def _summary(results: Results) -> dict[str, float | None]:

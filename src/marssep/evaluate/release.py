@@ -1,5 +1,6 @@
 """From a training run to a model that people use: what only validation may decide, and the card that tells the rest."""
 
+import copy
 import dataclasses
 import json
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class ReleaseSettings(Settings):
     scales: tuple[float, ...] = (0.8, 1.0, 1.25, 1.5, 2.0)
     """Factors of the mask's logits."""
     mixtures: int = 100
-    """Mixtures of each list for the choice of the factor; the presence threshold is chosen on all."""
+    """Mixtures of each list for the choice of weights and factor; the presence threshold is chosen on all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,16 @@ class Release:
     """What was decided.
 
     Attributes:
+        weights: key of `weights_tried` that was best.
+        weights_tried: mean SI-SDRi by text over the lists for the run's best and last weights and their mean, dB.
         scale: factor of the logits.
         tried: mean SI-SDRi by text over the lists for every factor, dB.
         evidence: what the presence probability is made of.
         presence: the threshold and what it gives on validation.
     """
 
+    weights: str
+    weights_tried: dict[str, float]
     scale: float
     tried: dict[str, float]
     evidence: EvidenceWeights
@@ -76,12 +81,15 @@ def release(
     Raises:
         ModelError: if the run has no best model, data record or journal.
     """
-    loaded = load_model(run / "best")
+    candidates = _candidates(run)
+    weights_tried = {name: _mean_text(model, corpus, bank, settings) for name, model in candidates.items()}
+    weights = max(weights_tried, key=lambda name: weights_tried[name])
+    loaded = candidates[weights]
     tried = {}
     for scale in settings.scales:
-        candidate = load_model(run / "best")
-        candidate.network.sharpen(scale)
-        tried[f"{scale:g}"] = _mean_text(candidate, corpus, bank, settings)
+        sharpened = dataclasses.replace(loaded, network=copy.deepcopy(loaded.network))
+        sharpened.network.sharpen(scale)
+        tried[f"{scale:g}"] = _mean_text(sharpened, corpus, bank, settings)
     scale = float(max(tried, key=lambda key: tried[key]))
     loaded.network.sharpen(scale)
     evidence = _fit_presence(loaded, encoder, corpus, settings)
@@ -94,9 +102,24 @@ def release(
         scores.extend(report.scores)
     presence = choose_from_scores(scores)
     config = loaded.config.model_copy(update={"presence_threshold": round(presence.threshold, 4)})
-    decided = Release(scale, tried, evidence, presence)
+    decided = Release(weights, weights_tried, scale, tried, evidence, presence)
     save_model(output, loaded.network, config, card=_card(run, loaded.card, decided))
     return decided
+
+
+def _candidates(run: Path) -> dict[str, LoadedModel]:
+    """The run's best model, its last one and the mean of their weights, which often does better than either."""
+    best = load_model(run / "best")
+    if not (run / "last").is_dir():
+        return {"best": best}
+    last = load_model(run / "last")
+    mean = copy.deepcopy(best.network)
+    with torch.no_grad():
+        others = last.network.state_dict()
+        for name, value in mean.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(others[name], 0.5)
+    return {"best": best, "last": last, "mean": dataclasses.replace(last, network=mean)}
 
 
 def _mean_text(model: LoadedModel, corpus: Corpus, bank: EmbeddingBank, settings: ReleaseSettings) -> float:

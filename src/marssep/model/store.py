@@ -49,7 +49,7 @@ class ModelConfig(Settings):
     reading_bias: float = -2.0
     """Log-odds that what a picture may show is in the mixture: constant; this and the next two were chosen on
     validation (decision 0008)."""
-    reading_network: float = 1.0
+    reading_network: float = 0.75
     """Factor of the network's presence logit in them."""
     reading_match: float = 4.0
     """Factor of the cosine with what the query encoder hears in the mixture; 0 saves the listening."""

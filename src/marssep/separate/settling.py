@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -12,8 +11,6 @@ from marssep.query import QueryEncoder, Readings
 from marssep.separate.chunks import hear
 from marssep.separate.presence import embed_stretches
 
-_SURE = 1e-6  # nothing is surer than this; keeps logits finite
-
 
 @dataclass(frozen=True, slots=True)
 class Settled:
@@ -21,7 +18,7 @@ class Settled:
 
     Attributes:
         embedding: its readings, weighted by how much speaks for each being in the mixture.
-        presence: logit of any of them being what was meant and in the mixture.
+        presence: log-odds of what was meant being in the mixture.
     """
 
     embedding: Float[Tensor, " d"]
@@ -39,10 +36,10 @@ def settle(
 ) -> Settled:
     """Let the mixture decide between the readings of a query.
 
-    What speaks for a reading being in the mixture is `a + b * (presence logit of the network) + c * (cosine with what
-    the encoder hears in the mixture)`. With that as log-odds, p the chances of the readings and s the probabilities,
-    the readings are weighted by p s / (1 - s), and the sound is there with probability sum of p s: a reading that is
-    present but unlikely to be meant says little.
+    The log-odds of a reading being in the mixture are `a + b * (presence logit of the network) + c * (cosine with what
+    the encoder hears in the mixture)`. With p the chances of the readings and o these odds, the readings are weighted
+    by p o, and the odds of the sound being there are the sum of p o: a reading that is present but unlikely to be meant
+    says little. (The odds of the mean probability ranked present above absent pictures less often.)
 
     Args:
         model: its config has a, b and c (`reading_bias`, `reading_network`, `reading_match`).
@@ -60,5 +57,5 @@ def settle(
     if config.reading_match:
         stretches = embed_stretches(mixture, sample_rate, encoder, seconds=model.chunk_seconds)
         evidence = evidence + config.reading_match * (stretches @ readings.places.T).amax(0)
-    believed = (readings.chances * torch.sigmoid(evidence)).sum().clamp(_SURE, 1.0 - _SURE)
-    return Settled(readings.reweighted(evidence), float(torch.logit(believed)))
+    presence = (readings.chances.log() + evidence).logsumexp(0)
+    return Settled(readings.reweighted(evidence), float(presence))
