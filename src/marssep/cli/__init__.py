@@ -23,9 +23,13 @@ _COMMANDS = {
     "demo": ("marssep.cli.demo:demo", "Separate the included recording and compare with the truth."),
     "models": ("marssep.cli.models:app", "Fetch encoder weights; describe models."),
     "data": ("marssep.cli.data:app", "Build, pack and check corpora."),
-    "train": ("marssep.cli.train:app", "Train a separator or the query encoder's heads."),
+    "train": ("marssep.cli.train:app", "Train a separator, the query encoder's heads or the reward encoder."),
     "evaluate": ("marssep.cli.evaluate:evaluate", "Score models and anybody's outputs on the mixtures of a protocol."),
     "report": ("marssep.cli.report:report", "Print results as tables, or write them as one HTML file."),
+    "reward-report": (
+        "marssep.cli.reward_report:reward_report",
+        "How far the rewards can be trusted, stage by stage.",
+    ),
     "listen": ("marssep.cli.listen:app", "Listening tests: serve, export, analyse."),
 }
 for _name, (_path, _help) in _COMMANDS.items():

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-app = App(name="train", help="Train a separator or the query encoder's heads.")
+app = App(name="train", help="Train a separator, the query encoder's heads or the reward encoder.")
 app.command("marssep.cli.train_align:align")
 
 
