@@ -46,10 +46,10 @@ class ModelConfig(Settings):
     """Length of a query embedding."""
     chunk_steps: int = 128
     """Grid columns the network was trained on; longer recordings are cut into overlapping chunks of this length."""
-    reading_bias: float = -2.0
+    reading_bias: float = -1.0
     """Log-odds that what a picture may show is in the mixture: constant; this and the next two were chosen on
     validation (decision 0008)."""
-    reading_network: float = 0.75
+    reading_network: float = 1.0
     """Factor of the network's presence logit in them."""
     reading_match: float = 4.0
     """Factor of the cosine with what the query encoder hears in the mixture; 0 saves the listening."""
