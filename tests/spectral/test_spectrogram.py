@@ -64,3 +64,20 @@ def test_rows_above_nyquist_are_empty() -> None:
     spectrogram = Spectrogram()
     grid = spectrogram.to_grid(spectrogram.stft(torch.randn(8000), 8000), 8000)
     assert float(grid[spectrogram.band_frequencies() > 4300].max()) == 0.0
+
+
+def test_use_without_gradients_does_not_spoil_later_training() -> None:
+    spectrogram = Spectrogram(SpectralSettings(n_bands=48, max_frequency=3000.0))  # settings that no other test has
+    waveform = torch.randn(6000, generator=torch.Generator().manual_seed(0))
+
+    def there_and_back(waveform: torch.Tensor) -> torch.Tensor:
+        spectrum = spectrogram.stft(waveform, 6000)
+        mask = spectrogram.from_grid(spectrogram.to_grid(spectrum, 6000), 6000, spectrum.shape[-1])
+        return spectrogram.istft(mask * spectrum, 6000, len(waveform))
+
+    with torch.inference_mode():
+        there_and_back(waveform)
+    learnt = waveform.clone().requires_grad_()
+    there_and_back(learnt).square().sum().backward()
+    assert learnt.grad is not None
+    assert learnt.grad.any()

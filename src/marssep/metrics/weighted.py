@@ -82,6 +82,7 @@ def _weighted_energy(waveform: Tensor, sample_rate: int) -> Tensor:
 
 
 @functools.lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is kept must be of use in training too
 def _weights(length: int, sample_rate: int) -> Tensor:
     """|w|^2 of every bin of an even transform; inner bins stand for two."""
     weights = 2.0 * ear_response(torch.fft.rfftfreq(length, 1.0 / sample_rate, dtype=torch.float64))

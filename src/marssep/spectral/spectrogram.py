@@ -134,6 +134,7 @@ class Spectrogram:
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is kept must be of use in training too
 def _window(n_fft: int, device: torch.device) -> Tensor:
     return torch.hann_window(n_fft, device=device)
 
@@ -145,6 +146,7 @@ def _warp(frequency: Tensor, settings: SpectralSettings) -> Tensor:
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is kept must be of use in training too
 def _band_frequencies(settings: SpectralSettings) -> Tensor:
     position = torch.arange(settings.n_bands, dtype=torch.float64) / (settings.n_bands - 1)
     top = torch.log1p(torch.tensor(settings.max_frequency / settings.corner_frequency).double())
@@ -152,6 +154,7 @@ def _band_frequencies(settings: SpectralSettings) -> Tensor:
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is kept must be of use in training too
 def _interpolation(settings: SpectralSettings, sample_rate: int, n_fft: int, device: torch.device) -> Tensor:
     frequency = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate / n_fft
     row = (_warp(frequency, settings) * (settings.n_bands - 1)).clamp(max=settings.n_bands - 1)
