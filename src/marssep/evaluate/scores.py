@@ -40,7 +40,7 @@ class Score:
         input_snr_db: SNR of the mixture as an estimate of the target: how loud the target is in it.
         text_score: how well the estimate fits the query's words, by a named encoder.
         audio_score: how well it fits the target's sound, by a named encoder.
-        judge: probability that an independent classifier hears the class asked for.
+        judge: cosine of estimate and target in the ears of the independent judge; NaN unless it was asked for.
     """
 
     mixture: str
