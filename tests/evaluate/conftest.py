@@ -4,8 +4,11 @@ The three classes lie in bands that do not overlap, so a mask that passes one ba
 `leakage` improves the SI-SDR by -20 log10(leakage) dB: what an evaluation must find is known.
 """
 
+import importlib.util
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
@@ -27,6 +30,16 @@ LABELS = ("drone", "chatter", "hiss")
 GROUPS = ("instrument", "speech", "sound")
 COLOURS = ("red", "green", "blue")
 BANDS = ((100, 800), (1500, 3500), (6000, 12000))  # Hz
+
+
+@pytest.fixture(scope="session")
+def simulation() -> ModuleType:
+    """The made study and raters of the listening test."""
+    path = Path(__file__).parents[2] / "benchmarks" / "listening_simulation.py"
+    spec = importlib.util.spec_from_file_location("listening_simulation", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Listening studies up to the page: orders, sounds, addresses, answers that are kept and answers that are refused."""
 
 import csv
-import importlib.util
 import io
 import json
 import sqlite3
@@ -23,15 +22,6 @@ from marssep.evaluate.listening.stimuli import PEAK, anchor_filter, equally_loud
 from marssep.evaluate.listening.study import ANCHOR, REFERENCE
 
 SYSTEMS = ("clean", "leaky", "muddy")
-
-
-@pytest.fixture(scope="module")
-def simulation() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "listening_simulation.py"
-    spec = importlib.util.spec_from_file_location("listening_simulation", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

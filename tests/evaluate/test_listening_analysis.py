@@ -1,6 +1,5 @@
 """What the analysis says of answers whose truth is known."""
 
-import importlib.util
 import math
 from pathlib import Path
 from types import ModuleType
@@ -17,15 +16,6 @@ from marssep.evaluate.listening.study import ANCHOR, REFERENCE
 from marssep.metrics.crossed import crossed_interval
 
 _ = math.nan
-
-
-@pytest.fixture(scope="module")
-def simulation() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "listening_simulation.py"
-    spec = importlib.util.spec_from_file_location("listening_simulation", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def table(reference: list[float], anchor: list[float], system: list[float]) -> ScoreTable:

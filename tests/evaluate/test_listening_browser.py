@@ -1,6 +1,5 @@
 """Both studies in a real browser, from the first page to the findings; skipped where there is no chromium."""
 
-import importlib.util
 import shutil
 import threading
 from collections.abc import Iterator
@@ -24,15 +23,6 @@ _FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
 _PATIENCE = 60  # seconds until a page that does not come is a failure
-
-
-@pytest.fixture(scope="module")
-def simulation() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "listening_simulation.py"
-    spec = importlib.util.spec_from_file_location("listening_simulation", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
