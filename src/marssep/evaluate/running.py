@@ -80,8 +80,10 @@ class Run:
         chosen = tuple(self.material.tasks[: self.settings.limit])
         tasks = [task for task in chosen if not task.missing]
         with_bss = self._with_bss(len(tasks))
+        same = [library_versions(), [scorer.identity for scorer in self.scorers]]  # asked once: neither is cheap
         keys = [
-            [self._key(system, task, place in with_bss) for system in self.systems] for place, task in enumerate(tasks)
+            [self._key(system, task, place in with_bss, same) for system in self.systems]
+            for place, task in enumerate(tasks)
         ]
         open_places = [place for place, row in enumerate(keys) if any(self.journal.get(key) is None for key in row)]
         broken: dict[int, Problem] = {}
@@ -169,17 +171,16 @@ class Run:
         wanted = min(self.settings.bss_mixtures, n)
         return {int(index) for index in np.linspace(0, n - 1, wanted).round()}
 
-    def _key(self, system: System, task: Task, with_bss: bool) -> str:
+    def _key(self, system: System, task: Task, with_bss: bool, same: Sequence[object]) -> str:
         return digest_of(
             _FORMAT,
-            library_versions(),
+            same,
             system.name,
             system.identity(task),
             task.id,
             task.digest,
             self.settings.modalities,
             with_bss,
-            [scorer.identity for scorer in self.scorers],
         )
 
     def _gather(
