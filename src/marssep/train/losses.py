@@ -94,7 +94,7 @@ def grid_si_sdr(mask: Float[Tensor, "b q bands steps"], targets: GridTargets) ->
     """
     weight = targets.cell_weight
     inner = (mask * targets.cross_power * weight).sum((-2, -1))
-    estimate = (mask.square() * targets.power[:, None] * weight).sum((-2, -1))
+    estimate = _masked_energy(mask, targets)
     own = (targets.target_power * weight).sum((-2, -1)).clamp_min(1e-8)
     explained = inner.square() / own
     floor = 1e-3 * explained + 1e-6 * own
@@ -104,7 +104,9 @@ def grid_si_sdr(mask: Float[Tensor, "b q bands steps"], targets: GridTargets) ->
 
 def grid_level_db(mask: Float[Tensor, "b q bands steps"], targets: GridTargets) -> Float[Tensor, "b q"]:
     """Level of the masked mixture relative to the mixture in dB, taken on the grid; not below -60 dB."""
-    weight = targets.cell_weight
-    estimate = (mask.square() * targets.power[:, None] * weight).sum((-2, -1))
-    whole = (targets.power[:, None] * weight).sum((-2, -1)).clamp_min(1e-8)
-    return 10.0 / _LOG10 * torch.log(estimate / whole + 1e-6)
+    whole = (targets.power[:, None] * targets.cell_weight).sum((-2, -1)).clamp_min(1e-8)
+    return 10.0 / _LOG10 * torch.log(_masked_energy(mask, targets) / whole + 1e-6)
+
+
+def _masked_energy(mask: Tensor, targets: GridTargets) -> Float[Tensor, "b q"]:
+    return (mask.square() * targets.power[:, None] * targets.cell_weight).sum((-2, -1))
