@@ -1,11 +1,15 @@
 """Files to waveforms and back: reading, writing, rates and channels; the only room that touches soundfile and soxr."""
 
 from marssep.audio.files import Audio, check_waveform, decode_audio, read_audio
+from marssep.audio.reading import AudioFile
 from marssep.audio.resampling import resample, to_mono
-from marssep.audio.writing import encode_audio, quantise, write_audio
+from marssep.audio.writing import AudioWriter, Extras, encode_audio, quantise, write_audio
 
 __all__ = [
     "Audio",
+    "AudioFile",
+    "AudioWriter",
+    "Extras",
     "check_waveform",
     "decode_audio",
     "encode_audio",

@@ -8,17 +8,17 @@ therefore carry a window of context, which is computed and thrown away:
     block            |context|====== kept ======|context|
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from marssep.spectral import Spectrogram
 
-BLOCK_SECONDS = 20.0
-"""Kept part of a block: 50 MB of spectrogram for stereo at 44.1 kHz."""
+BLOCK_SAMPLES = 1 << 18
+"""Kept samples of a block, all channels together: about 40 MB of working memory, and 2.7 s of stereo at 48 kHz."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Block:
         start: first kept sample.
         stop: end of the kept samples.
         left: samples of context before `start`.
-        right: samples of context after `stop`.
+        right: samples of context after `stop`; 0 at the end of the recording.
         first_step: grid column at which the block with its context begins.
     """
 
@@ -39,26 +39,73 @@ class Block:
     right: int
     first_step: int
 
+    @property
+    def kept(self) -> slice:
+        """The kept samples, counted from the beginning of the context."""
+        return slice(self.left, self.left + self.stop - self.start)
+
+
+def walk(
+    pieces: Iterable[Float[Tensor, "c _"]],
+    sample_rate: int,
+    spectral: Spectrogram,
+    *,
+    block_seconds: float | None = None,
+) -> Iterator[tuple[Block, Float[Tensor, "c n"]]]:
+    """Cut a recording that comes in pieces of any length into blocks with their context.
+
+    Args:
+        pieces: the samples in order.
+        sample_rate: Hz.
+        spectral: its windows are the context, its columns the grid that blocks begin on.
+        block_seconds: kept part of a block; memory against speed. By default `BLOCK_SAMPLES` shared by the channels.
+    """
+    step = samples_per_step(spectral, sample_rate)
+    context = -(-spectral.n_fft(sample_rate) // step) * step
+    size = held = start = base = 0  # `held` begins at sample `base`, the next block at `start`
+    pending: list[Tensor] = []
+    for piece in pieces:
+        if not size:
+            kept = BLOCK_SAMPLES / len(piece) if block_seconds is None else block_seconds * sample_rate
+            size = max(1, round(kept / step)) * step
+        pending.append(piece)
+        held += piece.shape[-1]
+        # A rest shorter than the context would be all padding, so it joins the block before it.
+        while base + held >= start + size + context:
+            whole = pending[0] if len(pending) == 1 else torch.cat(pending, dim=-1)
+            left = start - base
+            yield Block(start, start + size, left, context, base // step), whole[:, : left + size + context]
+            start += size
+            left = min(context, start)
+            pending = [whole[:, start - left - base :]]
+            base, held = start - left, pending[0].shape[-1]
+    if held > start - base:
+        whole = torch.cat(pending, dim=-1)
+        yield Block(start, base + held, start - base, 0, base // step), whole
+
 
 def grid_power(
     waveform: Float[Tensor, "c n"],
     sample_rate: int,
     spectral: Spectrogram,
     *,
-    block_seconds: float = BLOCK_SECONDS,
+    block_seconds: float | None = None,
 ) -> Float[Tensor, "bands steps"]:
     """Power on the grid, averaged over the channels so that opposite phases do not cancel."""
-    step = _samples_per_step(spectral, sample_rate)
-    total = spectral.n_steps(spectral.n_frames(waveform.shape[-1], sample_rate))
-    parts = []
-    for block in _blocks(waveform.shape[-1], sample_rate, spectral, block_seconds):
-        spectrum = spectral.stft(_with_context(waveform, block), sample_rate)
-        grid = spectral.to_grid(spectrum, sample_rate).mean(0)
-        skip = block.left // step
-        # The last block keeps the columns whose centre lies at or after the last sample.
-        keep = total - block.start // step if block.right == 0 else (block.stop - block.start) // step
-        parts.append(grid[:, skip : skip + keep])
-    return torch.cat(parts, dim=-1)
+    walked = walk([waveform], sample_rate, spectral, block_seconds=block_seconds)
+    return torch.cat([block_power(*each, sample_rate, spectral) for each in walked], dim=-1)
+
+
+def block_power(
+    block: Block, excerpt: Float[Tensor, "c n"], sample_rate: int, spectral: Spectrogram
+) -> Float[Tensor, "bands steps"]:
+    """The columns of `grid_power` that belong to a block."""
+    grid = spectral.to_grid(spectral.stft(excerpt, sample_rate), sample_rate).mean(0)
+    step = samples_per_step(spectral, sample_rate)
+    skip = block.left // step
+    # The last block keeps the columns whose centre lies at or after the last sample.
+    keep = grid.shape[-1] - skip if block.right == 0 else (block.stop - block.start) // step
+    return grid[:, skip : skip + keep]
 
 
 def apply_mask(
@@ -67,7 +114,7 @@ def apply_mask(
     sample_rate: int,
     spectral: Spectrogram,
     *,
-    block_seconds: float = BLOCK_SECONDS,
+    block_seconds: float | None = None,
     on_block: Callable[[float], None] | None = None,
 ) -> Float[Tensor, "c n"]:
     """Multiply every channel's spectrogram by a mask on the grid; exact length, each channel keeps its phase.
@@ -81,36 +128,36 @@ def apply_mask(
         on_block: called with the share done, in (0, 1], after every block.
     """
     masked = torch.empty_like(waveform)
-    for block in _blocks(waveform.shape[-1], sample_rate, spectral, block_seconds):
-        excerpt = _with_context(waveform, block)
+    for block, excerpt in walk([waveform], sample_rate, spectral, block_seconds=block_seconds):
         spectrum = spectral.stft(excerpt, sample_rate)
-        n_frames = spectrum.shape[-1]
-        # One column more than the block has, for the interpolation between its last column and the next.
-        columns = mask[:, block.first_step : block.first_step + spectral.n_steps(n_frames) + 1]
-        spectrum *= spectral.from_grid(columns, sample_rate, n_frames)
-        inverse = spectral.istft(spectrum, sample_rate, excerpt.shape[-1])
-        masked[:, block.start : block.stop] = inverse[:, block.left : block.left + block.stop - block.start]
+        columns = mask[:, block_columns(block, spectrum.shape[-1], spectral)]
+        masked[:, block.start : block.stop] = masked_block(
+            spectrum, columns, sample_rate, spectral, length=excerpt.shape[-1]
+        )[:, block.kept]
         if on_block is not None:
             on_block(block.stop / waveform.shape[-1])
     return masked
 
 
-def _samples_per_step(spectral: Spectrogram, sample_rate: int) -> int:
+def block_columns(block: Block, n_frames: int, spectral: Spectrogram) -> slice:
+    """The grid columns that a block's mask is interpolated from."""
+    # One column more than the block has, for the interpolation between its last column and the next.
+    return slice(block.first_step, block.first_step + spectral.n_steps(n_frames) + 1)
+
+
+def masked_block(
+    spectrum: Complex[Tensor, "c f t"],
+    columns: Float[Tensor, "bands steps"],
+    sample_rate: int,
+    spectral: Spectrogram,
+    *,
+    length: int,
+) -> Float[Tensor, "c n"]:
+    """Waveform of a block's spectrogram under a mask on the grid."""
+    masked = spectrum * spectral.from_grid(columns, sample_rate, spectrum.shape[-1])
+    return spectral.istft(masked, sample_rate, length)
+
+
+def samples_per_step(spectral: Spectrogram, sample_rate: int) -> int:
+    """Samples between two columns of the grid."""
     return spectral.hop_length(sample_rate) * spectral.settings.frames_per_step
-
-
-def _blocks(length: int, sample_rate: int, spectral: Spectrogram, block_seconds: float) -> Iterator[Block]:
-    step = _samples_per_step(spectral, sample_rate)
-    context = -(-spectral.n_fft(sample_rate) // step) * step
-    size = max(1, round(block_seconds * sample_rate / step)) * step
-    for start in range(0, length, size):
-        # A rest shorter than the context would be all padding, so it joins the block before it.
-        if start > 0 and length - start < context:
-            return
-        stop = start + size if length - start - size >= context else length
-        left = min(context, start)
-        yield Block(start, stop, left, min(context, length - stop), (start - left) // step)
-
-
-def _with_context(waveform: Tensor, block: Block) -> Tensor:
-    return waveform[:, block.start - block.left : block.stop + block.right]
