@@ -22,6 +22,8 @@ def supervised(
 ) -> None:
     """Train a mask network on mixtures whose sources are known.
 
+    Several processes: `accelerate launch --multi_gpu --num_processes 8 -m marssep train supervised ...`.
+
     Args:
         corpus: Folder with a manifest (repeatable); see `marssep data build`.
         output: Folder of the run: settings, journal, checkpoints, models.
@@ -41,11 +43,16 @@ def supervised(
     from marssep.query.bank import EmbeddingBank
     from marssep.query.encoder import load_encoder
     from marssep.train.supervised import train_supervised
+    from marssep.train.world import first_process_first, is_first_process
 
     if threads:
         torch.set_num_threads(threads)
     recordings = Corpus.open(corpus)
-    bank = EmbeddingBank.build(recordings, load_encoder(settings.model.encoder), corpus[0].parent / ".features")
+    with first_process_first():  # what is decoded and embedded once is made by one process
+        recordings.decode_all()
+        bank = EmbeddingBank.build(recordings, load_encoder(settings.model.encoder), corpus[0].parent / ".features")
     progress = train_supervised(settings, corpus=recordings, bank=bank, output=output, resume=resume, quiet=quiet)
+    if not is_first_process():
+        return
     kept, figure = ("last", "") if progress.best is None else ("best", f", SI-SDRi by text {progress.best:.2f} dB")
     print(f"{output / kept}: {progress.step} steps in {progress.seconds / 60:.1f} minutes{figure}")

@@ -53,10 +53,12 @@ class TrainingBatches(Dataset[Batch]):
         corpus: recordings and pictures.
         bank: their embeddings.
         settings: of the whole run.
+        parts: equal parts that a step's batch is made in, over processes and accumulation; batch number k is then part
+            `k % parts` of step `k // parts`. Example for example the parts are the undivided batch.
     """
 
-    def __init__(self, corpus: Corpus, bank: Embeddings, settings: SupervisedSettings) -> None:
-        self.corpus, self.bank, self.settings = corpus, bank, settings
+    def __init__(self, corpus: Corpus, bank: Embeddings, settings: SupervisedSettings, *, parts: int = 1) -> None:
+        self.corpus, self.bank, self.settings, self.parts = corpus, bank, settings, parts
         # In training only the frames the network sees are computed.
         seen = settings.model.spectral
         step = {"hop_seconds": seen.step_seconds, "frames_per_step": 1}
@@ -71,18 +73,18 @@ class TrainingBatches(Dataset[Batch]):
         ]
 
     def __len__(self) -> int:
-        return self.settings.steps
+        return self.settings.steps * self.parts
 
     def __getitem__(self, index: int) -> Batch:
-        rng = np.random.default_rng((self.settings.seed, 1, index))
-        size = self.settings.batch_size
-        rows = [self._example(index * size + row, rng) for row in range(size)]
+        size = self.settings.batch_size // self.parts
+        rows = [self._example(index * size + row) for row in range(size)]
         power, target, cross, query, present = (torch.stack(column) for column in zip(*rows, strict=True))
         scale = self.spectrogram.row_scale(self.settings.sample_rate)
         cell_weight = torch.where(scale > 0, 1.0 / scale.clamp_min(1e-12), 0.0)
         return Batch(query, GridTargets(power, target, cross, cell_weight / cell_weight.mean(), present))
 
-    def _example(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _example(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        rng = np.random.default_rng((self.settings.seed, 1, index))
         sampler = self.samplers[index % len(self.samplers)]
         spec = sampler.draw(index)
         rendered = render(spec, self.corpus)

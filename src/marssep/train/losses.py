@@ -1,5 +1,6 @@
 """Losses of the supervised program, all taken on the grid."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from marssep.model import MaskOutput
 from marssep.train.settings import LossSettings
 
 _LOG10 = 2.302585092994046
+_SOME = 1e-8  # of nothing, whose sum is 0 too; below any share that one query of many processes' batch can have
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +53,47 @@ class LossTerms:
     presence: Float[Tensor, ""]
 
 
-def supervised_loss(output: MaskOutput, targets: GridTargets, settings: LossSettings) -> LossTerms:
-    """Lower is better: cross-entropy to the ideal mask minus SI-SDR plus what absent and presence outputs cost."""
+def supervised_loss(
+    output: MaskOutput,
+    targets: GridTargets,
+    settings: LossSettings,
+    *,
+    average: Callable[[Tensor], Tensor] = lambda normaliser: normaliser,
+) -> LossTerms:
+    """Lower is better: cross-entropy to the ideal mask minus SI-SDR plus what absent and presence outputs cost.
+
+    Args:
+        output: of the network.
+        targets: of the same mixtures.
+        settings: weights of the parts.
+        average: mean over the processes that hold equal parts of the batch (`World.average`). What sums are divided by
+            goes through it, so that the mean of the processes' losses is the loss of the whole batch.
+    """
     logits = output.logits.float()
-    cross_entropy = mask_cross_entropy(logits, targets, settings)
+    cross_entropy = mask_cross_entropy(logits, targets, settings, average=average)
     present, absent = targets.present.float(), 1.0 - targets.present.float()
     mask = torch.sigmoid(logits)
-    si_sdr = (grid_si_sdr(mask, targets) * present).sum() / present.sum().clamp_min(1)
+    si_sdr = (grid_si_sdr(mask, targets) * present).sum() / average(present.sum()).clamp_min(_SOME)
     level = grid_level_db(mask, targets).clamp_min(-settings.suppression_goal_db)
-    suppression = (level * absent).sum() / absent.sum().clamp_min(1)
+    suppression = (level * absent).sum() / average(absent.sum()).clamp_min(_SOME)
     presence = F.binary_cross_entropy_with_logits(output.presence.float(), present)
     loss = settings.cross_entropy * cross_entropy - settings.si_sdr * si_sdr
     # Each absent query weighs as much as a present one, however few of them the batch has.
-    loss = loss + settings.suppression * suppression * absent.mean() + settings.presence * presence
+    loss = loss + settings.suppression * suppression * average(absent.mean()) + settings.presence * presence
     return LossTerms(loss, cross_entropy.detach(), si_sdr.detach(), suppression.detach(), presence.detach())
 
 
 def mask_cross_entropy(
-    logits: Float[Tensor, "b q bands steps"], targets: GridTargets, settings: LossSettings
+    logits: Float[Tensor, "b q bands steps"],
+    targets: GridTargets,
+    settings: LossSettings,
+    *,
+    average: Callable[[Tensor], Tensor] = lambda normaliser: normaliser,
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy to the ideal mask, weighted by log1p of the mixture's magnitude as the ancestors do."""
     weight = torch.log1p(targets.power.sqrt()).clamp(1e-3, 10.0)[:, None]
     entropy = F.binary_cross_entropy_with_logits(logits, ideal_mask(targets, settings.mask), reduction="none")
-    return (entropy * weight).sum() / (weight.sum() * logits.shape[1])
+    return (entropy * weight).sum() / (average(weight.sum()) * logits.shape[1])
 
 
 def ideal_mask(targets: GridTargets, kind: str) -> Float[Tensor, "b q bands steps"]:

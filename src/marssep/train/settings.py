@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from marssep.corpus.mixing import MixingSettings
 from marssep.model import ModelConfig
 from marssep.settings import Settings
@@ -108,7 +110,12 @@ class SupervisedSettings(Settings):
     splits: tuple[str, ...] = ("train",)
     """Splits trained on."""
     batch_size: int = 16
-    """Mixtures per step and process."""
+    """Mixtures per step, over all processes: their number changes the speed, not the experiment."""
+    accumulation: int = Field(default=1, ge=1)
+    """Passes a step is made in, for batches that do not fit; batch statistics and the loss's normalisers are then those
+    of a pass (of all processes)."""
+    batch_norm: Literal["global", "process"] = "global"
+    """With several processes: statistics of the batch of all of them, as one process would have, or each its own."""
     steps: int = 60000
     """Length of the run."""
     max_minutes: float | None = None
@@ -116,7 +123,9 @@ class SupervisedSettings(Settings):
     precision: Literal["no", "bf16"] = "bf16"
     """Autocast; losses are always taken in float32."""
     workers: int = 1
-    """Processes that make batches; any number gives the same batches."""
+    """Processes beside each training process that make its batches; any number gives the same batches."""
+    log_every_steps: int = Field(default=50, ge=1)
+    """Steps between two lines of the journal, each a mean over them."""
     checkpoint_every_steps: int = 1000
     """Steps between two checkpoints."""
     seed: int = 0

@@ -12,7 +12,6 @@ from types import FrameType
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 from torch.utils.data import DataLoader, Sampler
 
@@ -26,10 +25,12 @@ from marssep.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from marssep.train.data_record import data_record
 from marssep.train.journal import Journal
 from marssep.train.losses import LossTerms, supervised_loss
+from marssep.train.meter import Meter
 from marssep.train.settings import OptimiserSettings, SupervisedSettings
 from marssep.train.validation import Validator
+from marssep.train.world import World
 
-_LOG_EVERY = 50
+_AGREE_EVERY = 10  # steps between two questions to all processes whether to stop; on a GPU an answer costs a wait
 
 
 def train_supervised(
@@ -43,6 +44,9 @@ def train_supervised(
 ) -> Progress:
     """Train until the settings' steps or minutes are spent, or until interrupted (Ctrl-C ends after a checkpoint).
 
+    Started by `accelerate launch` or `torchrun`, every process calls this with the same arguments: each takes its part
+    of every batch, and the first one validates and writes.
+
     Writes into `output`: `settings.json`, `data.json`, `journal.jsonl`, `checkpoint/` (full state), `last/` and `best/`
     (models).
 
@@ -51,7 +55,8 @@ def train_supervised(
         corpus: recordings and pictures.
         bank: their embeddings by the encoder that `settings.model.encoder` names.
         output: folder of the run.
-        resume: go on from `output/checkpoint`; by steps alone, the curve is the uninterrupted one.
+        resume: go on from `output/checkpoint`, with any number of processes; by steps alone, the curve is the
+            uninterrupted one.
         quiet: no progress bar.
 
     Raises:
@@ -59,81 +64,99 @@ def train_supervised(
         ModelError: if there is nothing to resume from.
     """
     _prepare_folder(output, resume)
-    record = data_record(corpus, settings.splits)
-    for name, values in (("settings", settings.model_dump(mode="json")), ("data", record)):
-        _write_json(output / f"{name}.json", values)
-    return _Run(settings, corpus, bank, output).go(resume=resume, quiet=quiet)
+    run = _Run(settings, corpus, bank, output)
+    if run.world.is_main:
+        record = data_record(corpus, settings.splits)
+        for name, values in (("settings", settings.model_dump(mode="json")), ("data", record)):
+            _write_json(output / f"{name}.json", values)
+    return run.go(resume=resume, quiet=quiet)
 
 
 class _Run:
     def __init__(self, settings: SupervisedSettings, corpus: Corpus, bank: Embeddings, output: Path) -> None:
         self.settings, self.output = settings, output
-        self.accelerator = Accelerator(mixed_precision=settings.precision, cpu=not torch.cuda.is_available())
+        self.world = World(settings.precision)
+        self.world.split_batch(settings.batch_size, settings.accumulation)
+        self.accelerator = self.world.accelerator
         torch.manual_seed(settings.seed)
         self.start = load_model(settings.start) if settings.start is not None else None
         network = _first_network(settings, self.start)
+        self.world.synchronise(network, statistics=settings.batch_norm == "global")
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         self.network, self.optimiser = self.accelerator.prepare(network, _optimiser(network, settings.optimiser))
         plain = self.accelerator.unwrap_model(self.network)
         self.average = averaged(plain, settings.optimiser.ema)
-        self.batches = TrainingBatches(corpus, bank, settings)
+        self.parts = self.world.size * settings.accumulation
+        self.batches = TrainingBatches(corpus, bank, settings, parts=self.parts)
         spectrogram = Spectrogram(settings.model.spectral)
         watch = settings.validation
         self.validators = [
-            Validator(name, corpus, bank, spectrogram=spectrogram, limit=watch.mixtures) for name in watch.lists
+            Validator(name, corpus, bank, spectrogram=spectrogram, limit=watch.mixtures)
+            for name in (watch.lists if self.world.is_main else ())
         ]
+        self.meter = Meter(self.world.device)
         self.stopping = False
 
     def go(self, *, resume: bool, quiet: bool) -> Progress:
         progress = Progress()
         if resume:
             progress = load_checkpoint(self.output / "checkpoint", **self._state())
-        previous = signal.signal(signal.SIGINT, self._stop)
+        # Launchers and schedulers of clusters say SIGTERM before they kill.
+        previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        folder = self.output if self.world.is_main else None
         try:
-            with Journal(
-                self.output, total=self.settings.steps, append=resume, start=progress.step, quiet=quiet
-            ) as journal:
+            with Journal(folder, total=self.settings.steps, append=resume, start=progress.step, quiet=quiet) as journal:
                 self._loop(progress, journal)
         finally:
-            signal.signal(signal.SIGINT, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
         return progress
 
     def _loop(self, progress: Progress, journal: Journal) -> None:
         settings = self.settings
-        before, start = progress.seconds, time.monotonic()
-        loader = self._loader(progress.step)
+        before, start, stop = progress.seconds, time.monotonic(), False
         self.network.train()
         terms: list[LossTerms] = []
-        for batch in loader:
-            progress.seconds = before + time.monotonic() - start
+        for batches in self.meter.waiting(self._loader(progress.step)):
+            if self.world.size == 1 or progress.step % _AGREE_EVERY == 0:
+                progress.seconds, stop = self.world.agree(before + time.monotonic() - start, self.stopping)
             for group in self.optimiser.param_groups:
                 group["lr"] = settings.optimiser.learning_rate * self._rate(progress)
-            terms.append(self._step(batch))
+            terms.extend(self._step(batches))
+            self.meter.count(settings.batch_size)
             progress.step += 1
-            if progress.step % _LOG_EVERY == 0:
+            if progress.step % settings.log_every_steps == 0:
                 self._log(progress, terms, journal)
             if progress.step % settings.validation.every_steps == 0:
                 self._validate(progress, journal)
             if progress.step % settings.checkpoint_every_steps == 0:
-                save_checkpoint(self.output / "checkpoint", progress=progress, **self._state())
+                self._checkpoint(progress)
             spent = settings.max_minutes is not None and progress.seconds >= 60 * settings.max_minutes
-            if self.stopping or spent:
+            if stop or spent or (self.stopping and self.world.size == 1):
                 break
         if progress.step % settings.validation.every_steps:
             self._validate(progress, journal)
-        save_checkpoint(self.output / "checkpoint", progress=progress, **self._state())
-        self._save("last", progress)
+        self._checkpoint(progress)
+        if self.world.is_main:
+            self._save("last", progress)
 
-    def _step(self, batch: Batch) -> LossTerms:
-        batch = _to(batch, self.accelerator.device)
-        with self.accelerator.autocast():
-            output = self.network(batch.targets.power, batch.query)
-        terms = supervised_loss(output, batch.targets, self.settings.loss)
-        self.accelerator.backward(terms.loss)
+    def _step(self, batches: tuple[Batch, ...]) -> list[LossTerms]:
+        passes = [
+            self._pass(_to(batch, self.world.device), last=number == len(batches))
+            for number, batch in enumerate(batches, start=1)
+        ]
         self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.optimiser.clip_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.average.update_parameters(self.accelerator.unwrap_model(self.network))
+        return passes
+
+    def _pass(self, batch: Batch, *, last: bool) -> LossTerms:
+        with self.world.partial_pass(self.network, last=last):
+            with self.world.autocast():
+                output = self.network(batch.targets.power, batch.query)
+            terms = supervised_loss(output, batch.targets, self.settings.loss, average=self.world.average)
+            self.accelerator.backward(terms.loss / self.settings.accumulation)
         return dataclasses.replace(terms, loss=terms.loss.detach())
 
     def _rate(self, progress: Progress) -> float:
@@ -143,27 +166,30 @@ class _Run:
             done = max(done, progress.seconds / (60 * settings.max_minutes))
         return learning_rate_factor(settings.optimiser, step=progress.step, done=min(done, 1.0))
 
-    def _loader(self, start: int) -> Iterator[Batch]:
-        sampler = _FromStep(start, self.settings.steps, self.accelerator.process_index, self.accelerator.num_processes)
+    def _loader(self, start: int) -> Iterator[tuple[Batch, ...]]:
+        """What this process does of each step from `start` on, one batch a pass."""
+        sampler = _FromStep(start, self.settings.steps, self.parts, self.world)
         workers = self.settings.workers
         # A generator of its own: drawing from the one that dropout uses would make a resumed run differ.
         extra: dict[str, Any] = {"generator": torch.Generator()}
         if workers:
             extra |= {"prefetch_factor": 4, "multiprocessing_context": "fork"}
-        return iter(DataLoader(self.batches, batch_size=None, sampler=sampler, num_workers=workers, **extra))
+        passes = iter(DataLoader(self.batches, batch_size=None, sampler=sampler, num_workers=workers, **extra))
+        return zip(*[passes] * self.settings.accumulation, strict=True)
 
     def _log(self, progress: Progress, terms: list[LossTerms], journal: Journal) -> None:
         names = [field.name for field in dataclasses.fields(LossTerms)]
-        figures = {name: float(torch.stack([getattr(term, name) for term in terms]).mean()) for name in names}
+        means = torch.stack([torch.stack([getattr(term, name) for term in terms]).mean() for name in names])
+        figures = dict(zip(names, self.world.average(means).tolist(), strict=True))
         terms.clear()
         if not math.isfinite(figures["loss"]):
             raise SettingsError(f"the loss is not finite at step {progress.step}; lower optimiser.learning_rate.")
         figures |= {"learning_rate": self.optimiser.param_groups[0]["lr"], "seconds": progress.seconds}
-        journal.write(progress.step, figures)
+        journal.write(progress.step, figures | self.meter.read())
         journal.advance(progress.step, f"loss {figures['loss']:.3f}, SI-SDR {figures['si_sdr']:.2f} dB")
 
     def _validate(self, progress: Progress, journal: Journal) -> None:
-        if not self.validators or not self.accelerator.is_main_process:
+        if not self.validators:  # or not the first process, which has them
             return
         averaged: Any = self.average.module
         figures: dict[str, float] = {}
@@ -175,6 +201,10 @@ class _Run:
         if progress.best is None or score > progress.best:
             progress.best = score
             self._save("best", progress)
+
+    def _checkpoint(self, progress: Progress) -> None:
+        if self.world.is_main:
+            save_checkpoint(self.output / "checkpoint", progress=progress, **self._state())
 
     def _save(self, name: str, progress: Progress) -> None:
         card: dict[str, Any] = {
@@ -197,16 +227,17 @@ class _Run:
 
 
 class _FromStep(Sampler[int]):
-    """Batch indices of one process from a step on."""
+    """Numbers of the parts of batches that one process makes from a step on."""
 
-    def __init__(self, start: int, steps: int, rank: int, world: int) -> None:
-        self.start, self.steps, self.rank, self.world = start, steps, rank, world
+    def __init__(self, start: int, steps: int, parts: int, world: World) -> None:
+        # A pass is made by all processes side by side, so a step's parts are dealt out in turn.
+        self._numbers = range(start * parts + world.rank, steps * parts, world.size)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.start * self.world + self.rank, self.steps * self.world, self.world))
+        return iter(self._numbers)
 
     def __len__(self) -> int:
-        return self.steps - self.start
+        return len(self._numbers)
 
 
 def learning_rate_factor(settings: OptimiserSettings, *, step: int, done: float) -> float:

@@ -10,7 +10,7 @@ from marssep.corpus.lists import read_list
 from marssep.corpus.mixing import MixtureSpec, render
 from marssep.corpus.store import CORPUS_RATE, Corpus
 from marssep.metrics import si_sdr_improvement
-from marssep.model import MaskNetwork, normalise
+from marssep.model import MaskNetwork, MaskOutput, normalise
 from marssep.spectral import Spectrogram
 from marssep.train.batches import Embeddings
 
@@ -45,6 +45,7 @@ class Validator:
         """Mean SI-SDRi in dB by modality, and the area under the presence output's ROC curve."""
         training = network.training
         network.eval()
+        device = next(network.parameters()).device
         scores: dict[str, list[float]] = {"text": [], "audio": [], "image": []}
         present: list[float] = []
         absent: list[float] = []
@@ -53,8 +54,9 @@ class Validator:
             power = self.spectrogram.to_grid(spectrum, CORPUS_RATE)[None]
             power = power * normalise(power)
             query = torch.cat([*(rows for _, rows in case.queries.values()), case.absent])
-            output = network(power, query[None])
-            mask = self.spectrogram.from_grid(torch.sigmoid(output.logits[0].float()), CORPUS_RATE, spectrum.shape[-1])
+            output = network(power.to(device), query[None].to(device))
+            output = MaskOutput(output.logits.float().cpu(), output.presence.cpu())
+            mask = self.spectrogram.from_grid(torch.sigmoid(output.logits[0]), CORPUS_RATE, spectrum.shape[-1])
             estimate = self.spectrogram.istft(mask * spectrum, CORPUS_RATE, case.mixture.shape[-1])
             row = 0
             for name, (sources, _) in case.queries.items():
