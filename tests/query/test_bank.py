@@ -8,6 +8,7 @@ from PIL import Image
 
 from marssep.errors import CorpusError
 from marssep.query import EmbeddingBank, TrunkFeatures, load_encoder
+from marssep.query import features as features_module
 from marssep.query.features import N_CROPS, N_VARIANTS
 
 
@@ -123,3 +124,20 @@ def test_what_is_not_in_the_bank_is_named(encoder, tmp_path):
     bank = EmbeddingBank.build(made_corpus(), encoder, tmp_path)
     with pytest.raises(CorpusError, match="recording 'cat/1'"):
         bank.audio("cat/1")
+
+
+def test_new_content_goes_into_files_of_its_own(encoder, tmp_path, monkeypatch):
+    """A large corpus is not written again with every thousand items."""
+    monkeypatch.setattr(features_module, "_SAVE_EVERY", 2)
+    corpus = made_corpus()
+    features = TrunkFeatures.build(corpus, encoder, tmp_path)
+    files = sorted(path.name for path in tmp_path.glob("features-*"))
+    assert files == ["features-tiny-1.1.safetensors", "features-tiny-1.2.safetensors", "features-tiny-1.safetensors"]
+    middle = tmp_path / files[0]
+    middle.write_bytes(middle.read_bytes()[:50])
+    again = TrunkFeatures.build(made_corpus(), encoder, tmp_path)
+    assert set(again.audio) == set(features.audio)
+    assert sorted(path.name for path in tmp_path.glob("features-*")) == files, "the damaged one is replaced"
+    quiet = made_corpus()
+    TrunkFeatures.build(quiet, encoder, tmp_path)
+    assert quiet.read == []

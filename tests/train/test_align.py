@@ -103,8 +103,8 @@ def mixing(monkeypatch):
     """The tiny encoder with a picture head that mixes classes, as `open` has."""
     plain = ENCODERS["tiny"]
 
-    def build():
-        encoder = plain()
+    def build(parts):
+        encoder = plain(parts)
         encoder.heads["image"] = MixtureHead(192, encoder.dimension)
         return encoder
 

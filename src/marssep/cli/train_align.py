@@ -29,7 +29,8 @@ def align(
         from the heads of the package and writes OUTPUT/stage2. 3: recordings with pictures; starts from OUTPUT/stage2
         and writes OUTPUT/stage3. all: 2 and 3.
     encoder
-        Encoder whose heads are trained; its weights must have been fetched.
+        Encoder whose heads are trained; its weights must be there. Several models are joined by
+        transformers:clap=FOLDER,clip=FOLDER (docs/encoders.md).
     cache
         Folder for trunk features, computed once; default: beside the first corpus.
     heads

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from marssep.errors import CorpusError
-from marssep.query.encoder import Modality, QueryEncoder
+from marssep.query.encoder import MODALITIES, Modality, QueryEncoder
 from marssep.query.features import QueryCorpus, TrunkFeatures, read_arrays, write_arrays
 
 _LOG = logging.getLogger(__name__)
@@ -25,11 +25,13 @@ class EmbeddingBank:
         of_audio: item id -> `[k, d]`; the first row is the whole recording, the others are parts of it.
         of_image: item id -> `[1, d]`.
         of_text: caption -> `[d]`.
+        modalities: that the encoder takes; the tables of others are empty.
     """
 
     of_audio: Mapping[str, np.ndarray]
     of_image: Mapping[str, np.ndarray]
     of_text: Mapping[str, np.ndarray]
+    modalities: tuple[Modality, ...] = MODALITIES
 
     @classmethod
     def build(
@@ -58,7 +60,7 @@ class EmbeddingBank:
             known = _embed(corpus, encoder, features)
             write_arrays(path, known)
             _LOG.info("embedding bank written to %s", path)
-        return cls(known["audio"], known["image"], known["text"])
+        return cls(known["audio"], known["image"], known["text"], encoder.modalities)
 
     def audio(self, item_id: str) -> np.ndarray:
         """`[k, d]` float16: the whole recording, then parts of it."""
@@ -87,12 +89,16 @@ def _digest(corpus: QueryCorpus) -> str:
 
 
 def _embed(corpus: QueryCorpus, encoder: QueryEncoder, features: TrunkFeatures) -> dict[str, dict[str, np.ndarray]]:
-    made: dict[str, dict[str, np.ndarray]] = {}
+    made: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in MODALITIES}
     tables: dict[Modality, dict[str, np.ndarray]] = {"audio": features.audio, "image": features.image}
     for kind, table in tables.items():
+        if kind not in encoder.modalities:
+            continue
         items = [item for item in corpus.items if item.kind == kind]
         rows = _project(encoder, kind, [table[item.sha256] for item in items])
         made[kind] = dict(zip([item.id for item in items], rows, strict=True))
+    if "text" not in encoder.modalities:
+        return made
     captions = sorted({caption for item in corpus.items for caption in item.captions})
     rows = _project(encoder, "text", [features.text[caption] for caption in captions])
     made["text"] = dict(zip(captions, rows, strict=True))

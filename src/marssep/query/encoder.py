@@ -4,7 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -29,19 +29,23 @@ class QueryEncoder(nn.Module, ABC):
     another embedding in training than in use. Whoever trains the heads switches `encoder.heads` alone.
 
     Attributes:
-        name: key in `ENCODERS`.
+        name: what `load_encoder` is called with; for `open` and `tiny` that is the key in `ENCODERS`.
+        trunks: name of the trunks with their weights: features are cached under it.
         dimension: of the shared space.
-        heads: `text`, `audio`, `image`: features -> unit-norm embeddings.
+        heads: `text`, `audio`, `image`, as far as it takes them: features -> unit-norm embeddings.
+        heads_path: file with the heads, if the name says one.
         fingerprint: changes whenever the embeddings may change; for caches and model cards.
     """
 
-    name: ClassVar[str]
+    name: str
 
     def __init__(self, dimension: int, heads: dict[str, nn.Module], fingerprint: str) -> None:
         super().__init__()
         self.dimension = dimension
         self.heads = nn.ModuleDict(heads)
         self.fingerprint = fingerprint
+        self.trunks = self.name
+        self.heads_path: Path | None = None
 
     @abstractmethod
     def text_features(self, texts: Sequence[str]) -> Float32[Tensor, "b f"]:
@@ -112,9 +116,9 @@ class QueryEncoder(nn.Module, ABC):
         Args:
             images: one picture, or several of the same thing, whose guesses are averaged.
         """
-        head = self.heads["image"]
-        if not isinstance(head, MixtureHead):
+        if "image" not in self.heads or not isinstance(self.heads["image"], MixtureHead):
             return None
+        head = self.heads["image"]
         return Readings.of(head.places, head.guesses(self.image_features(images)).mean(0))
 
     def vocabulary(self) -> list[str]:
@@ -122,9 +126,19 @@ class QueryEncoder(nn.Module, ABC):
         return []
 
     @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What it takes."""
+        return tuple(name for name in MODALITIES if name in self.heads)
+
+    @property
+    def needs_heads(self) -> bool:
+        """Whether its embeddings mean nothing before heads are loaded; tests and `tiny` do with untrained ones."""
+        return False
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.heads.parameters()).device
+        return next(self.parameters()).device
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, whatever module this one is part of."""
@@ -139,17 +153,22 @@ def load_encoder(name: str, *, heads: Path | None = None) -> QueryEncoder:
     """Load an encoder, ready for use, on the CPU.
 
     Args:
-        name: `open` or `tiny`.
-        heads: safetensors file of other heads than the shipped ones.
+        name: `open`, `tiny`, or one with parts, `transformers:clap=FOLDER,...` or `imagebind:FOLDER`.
+        heads: safetensors file of other heads than those that the name says or the package has.
 
     Raises:
         UsageError: unknown name.
-        ModelError: weights were not fetched, or the heads do not fit.
+        ModelError: weights were not fetched, the heads do not fit, or there are none and there must be.
     """
     encoder = new_encoder(name)
-    path = heads or shipped_heads(name)
+    path = heads or encoder.heads_path or shipped_heads(name)
     if path is not None:
         load_heads(encoder, path)
+    elif encoder.needs_heads:
+        raise ModelError(
+            f"{name}: its parts lie in different spaces; train heads that join them "
+            f"('marssep train align --encoder {name} ...') and add heads=FILE to the name."
+        )
     return encoder
 
 
@@ -160,9 +179,10 @@ def new_encoder(name: str) -> QueryEncoder:
         UsageError: unknown name.
         ModelError: weights were not fetched.
     """
-    if name not in ENCODERS:
-        raise UsageError(f"No query encoder is called '{name}'; known: {', '.join(ENCODERS)}.")
-    return ENCODERS[name]().requires_grad_(False).eval()
+    key, _, parts = name.partition(":")
+    if key not in ENCODERS:
+        raise UsageError(f"No query encoder is called '{key}'; known: {', '.join(ENCODERS)}.")
+    return ENCODERS[key](parts).requires_grad_(False).eval()
 
 
 def shipped_heads(name: str) -> Path | None:
@@ -171,13 +191,13 @@ def shipped_heads(name: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def load_heads(encoder: QueryEncoder, path: Path, *, modalities: Sequence[Modality] = MODALITIES) -> None:
+def load_heads(encoder: QueryEncoder, path: Path, *, modalities: Sequence[Modality] | None = None) -> None:
     """Load heads into an encoder.
 
     Args:
         encoder: its heads are overwritten.
         path: safetensors file.
-        modalities: whose heads are taken from the file; the others stay as they are.
+        modalities: whose heads are taken from the file, by default all; the others stay as they are.
 
     Raises:
         ModelError: missing or damaged file, or of another encoder.
@@ -188,7 +208,7 @@ def load_heads(encoder: QueryEncoder, path: Path, *, modalities: Sequence[Modali
     try:
         data = path.read_bytes()
         state = {key: value.float() for key, value in load(data).items()}
-        for modality in modalities:
+        for modality in modalities or encoder.modalities:
             prefix = f"{modality}."
             own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
             encoder.heads[modality].load_state_dict(own)
@@ -199,7 +219,7 @@ def load_heads(encoder: QueryEncoder, path: Path, *, modalities: Sequence[Modali
         raise ModelError(
             f"{path}: these are no heads of the encoder '{encoder.name}' ({cause}); train or install them again."
         ) from None
-    encoder.fingerprint = f"{encoder.name}-{hashlib.sha256(data).hexdigest()[:16]}"
+    encoder.fingerprint = f"{encoder.trunks}-{hashlib.sha256(data).hexdigest()[:16]}"
 
 
 def save_heads(encoder: QueryEncoder, path: Path) -> None:
@@ -214,16 +234,34 @@ def save_heads(encoder: QueryEncoder, path: Path) -> None:
     load_heads(encoder, path)
 
 
-def _build_open() -> QueryEncoder:
+def _build_open(parts: str) -> QueryEncoder:
     from marssep.query.open_encoder import OpenEncoder
 
+    _take_none("open", parts)
     return OpenEncoder()
 
 
-def _build_tiny() -> QueryEncoder:
+def _build_tiny(parts: str) -> QueryEncoder:
     from marssep.query.tiny_encoder import TinyEncoder
 
+    _take_none("tiny", parts)
     return TinyEncoder()
 
 
-ENCODERS: dict[str, Callable[[], QueryEncoder]] = {"open": _build_open, "tiny": _build_tiny}
+def _build_transformers(parts: str) -> QueryEncoder:
+    from marssep.query.pretrained.transformers_encoder import TransformersEncoder
+
+    return TransformersEncoder(parts)
+
+
+def _take_none(name: str, parts: str) -> None:
+    if parts:
+        raise UsageError(f"The query encoder '{name}' has no parts to choose ('{parts}'); call it '{name}'.")
+
+
+ENCODERS: dict[str, Callable[[str], QueryEncoder]] = {
+    "open": _build_open,
+    "tiny": _build_tiny,
+    "transformers": _build_transformers,
+}
+"""Encoders by what their name begins with; each takes what follows the colon."""

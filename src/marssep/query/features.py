@@ -69,52 +69,83 @@ class TrunkFeatures:
 
         Args:
             corpus: its recordings, pictures and captions are read.
-            encoder: only its trunks are used.
-            cache: folder for the files, two per encoder; shared by corpora, since the key is the content.
+            encoder: only its trunks are used; what it does not take stays empty.
+            cache: folder for the files; shared by corpora, since the key is the content, under the trunks' weights.
             sample_rate: of `corpus.audio`, Hz.
             progress: called with (done, total) items.
         """
-        known = _read(cache, encoder.name)
-        missing = _missing(corpus.items, known)
+        store = _Store(cache, encoder.trunks)
+        known = store.read()
+        missing = _missing(corpus.items, known, encoder)
         if any(missing.values()):
-            done, unsaved, total = 0, 0, sum(len(rows) for rows in missing.values())
+            done, total = 0, sum(len(rows) for rows in missing.values())
             _LOG.info("features of %d recordings, pictures and captions, once, into %s", total, cache)
             for kind, keys, features in _compute(corpus, encoder, missing, sample_rate):
-                known[kind].update(zip(keys, features.astype(np.float16), strict=True))
+                rows = dict(zip(keys, features.astype(np.float16), strict=True))
+                known[kind].update(rows)
+                store.add(kind, rows)
                 done += len(keys)
-                unsaved += len(keys)
-                if unsaved >= _SAVE_EVERY:
-                    _write(cache, encoder.name, known)
-                    unsaved = 0
                 if progress is not None:
                     progress(done, total)
-            _write(cache, encoder.name, known)
+            store.save()
         return cls(**known)
 
 
-def _read(cache: Path, encoder: str) -> dict[str, dict[str, np.ndarray]]:
-    known = {}
-    for name, kinds in _FILES.items():
-        tables = read_arrays(cache / f"{name}-{encoder}-{_FORMATS[name]}.safetensors")
-        known.update({kind: tables[kind] for kind in kinds})
-    return known
+class _Store:
+    """Files that grow in number, not in size: a large corpus is not written again with every thousand items."""
+
+    def __init__(self, cache: Path, trunks: str) -> None:
+        self._stems = {name: cache / f"{name}-{trunks}-{_FORMATS[name]}" for name in _FILES}
+        self._free: dict[str, list[Path]] = {name: [] for name in _FILES}  # damaged files, whose names are used again
+        self._taken = dict.fromkeys(_FILES, 0)
+        self._fresh: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in _KINDS}
+
+    def read(self) -> dict[str, dict[str, np.ndarray]]:
+        known: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in _KINDS}
+        for name, kinds in _FILES.items():
+            while (path := self._path(name, self._taken[name])).is_file():
+                self._taken[name] += 1
+                tables = read_arrays(path)
+                if not any(tables.values()):
+                    self._free[name].append(path)
+                for kind in kinds:
+                    known[kind].update(tables[kind])
+        return known
+
+    def add(self, kind: str, rows: Mapping[str, np.ndarray]) -> None:
+        self._fresh[kind].update(rows)
+        if sum(len(table) for table in self._fresh.values()) >= _SAVE_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        for name, kinds in _FILES.items():
+            tables = {kind: self._fresh[kind] for kind in kinds}
+            if any(tables.values()):
+                path = self._free[name].pop() if self._free[name] else self._path(name, self._taken[name])
+                self._taken[name] = max(self._taken[name], 1) if path.is_file() else self._taken[name] + 1
+                write_arrays(path, tables)
+        self._fresh = {kind: {} for kind in _KINDS}
+
+    def _path(self, name: str, number: int) -> Path:
+        stem = self._stems[name]
+        return stem.with_name(f"{stem.name}{f'.{number}' if number else ''}.safetensors")
 
 
-def _write(cache: Path, encoder: str, known: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    for name, kinds in _FILES.items():
-        path = cache / f"{name}-{encoder}-{_FORMATS[name]}.safetensors"
-        write_arrays(path, {kind: known[kind] for kind in kinds})
-
-
-def _missing(items: Iterable[Any], known: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, str]]:
+def _missing(
+    items: Iterable[Any], known: dict[str, dict[str, np.ndarray]], encoder: QueryEncoder
+) -> dict[str, dict[str, str]]:
     """Key -> id of what has to be computed, by kind; captions are their own id."""
     missing: dict[str, dict[str, str]] = {kind: {} for kind in known}
+    takes = encoder.modalities
     for item in items:
+        if "text" in takes:
+            missing["text"].update({caption: caption for caption in item.captions if caption not in known["text"]})
+        if item.kind not in takes:
+            continue
         if item.sha256 not in known[item.kind]:
             missing[item.kind][item.sha256] = item.id
         if item.kind == "image" and item.split == "train" and item.sha256 not in known["variant"]:
             missing["variant"][item.sha256] = item.id
-        missing["text"].update({caption: caption for caption in item.captions if caption not in known["text"]})
     return missing
 
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float32
@@ -23,7 +22,7 @@ DIMENSION = 512
 class OpenEncoder(QueryEncoder):
     """Three frozen trunks of 31 million parameters in all; see docs/encoders.md for what each can do."""
 
-    name: ClassVar[str] = "open"
+    name = "open"
 
     def __init__(self) -> None:
         """Load the trunks from the cache; the heads are not trained until `load_heads`.

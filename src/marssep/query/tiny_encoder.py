@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ _SIDE = 8
 class TinyEncoder(QueryEncoder):
     """Hashed character trigrams, band levels and an 8 x 8 picture. Its modalities do not agree unless trained."""
 
-    name: ClassVar[str] = "tiny"
+    name = "tiny"
 
     def __init__(self) -> None:
         sizes = {"text": _TEXT_FEATURES, "audio": 2 * _BANDS, "image": 3 * _SIDE * _SIDE}

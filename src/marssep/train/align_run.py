@@ -14,7 +14,7 @@ import torch
 
 from marssep.corpus.store import MANIFEST, Corpus
 from marssep.errors import OutputError, UsageError
-from marssep.query import QueryEncoder, TrunkFeatures, load_heads, new_encoder, save_heads
+from marssep.query import MODALITIES, QueryEncoder, TrunkFeatures, load_heads, new_encoder, save_heads
 from marssep.query.encoder import shipped_heads
 from marssep.train.align import AlignmentData, AlignSettings, TrainedHeads, alignment_data, train_heads
 from marssep.train.align_report import alignment_report
@@ -52,7 +52,7 @@ def run_alignment(
     Args:
         folders: corpus folders.
         output: folder for `heads.safetensors`, `heads.json` and the figures, `alignment-stage1.json`.
-        encoder_name: key of `ENCODERS`.
+        encoder_name: as in `load_encoder`.
         settings: of `AlignSettings`.
         cache: folder for the trunk features; default: `.features` in the first corpus folder.
         heads: with the setting `only = image`, the file whose other heads stay; default: those of the package.
@@ -65,6 +65,7 @@ def run_alignment(
     parsed = AlignSettings.parse(settings or {}, source="align settings")
     corpus = Corpus.open(folders)
     encoder = new_encoder(encoder_name)
+    _check_trainable(encoder)
     kept = _keep_heads(encoder, heads) if parsed.only == "image" else {}
     features = TrunkFeatures.build(
         corpus,
@@ -87,6 +88,15 @@ def run_alignment(
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror}); choose another --output.") from None
     return AlignmentRun(output / "heads.safetensors", results, trained.score, trained.step)
+
+
+def _check_trainable(encoder: QueryEncoder) -> None:
+    if any(name not in encoder.heads or not encoder.heads[name].state_dict() for name in MODALITIES):
+        takes = ", ".join(encoder.modalities)
+        raise UsageError(
+            f"The encoder '{encoder.name}' ({takes}) has no heads for all of text, audio and image; give parts that "
+            "together take all three, such as transformers:clap=FOLDER,clip=FOLDER."
+        )
 
 
 def _keep_heads(encoder: QueryEncoder, heads: Path | None) -> dict[str, Any]:

@@ -23,6 +23,10 @@ from marssep.train.settings import AugmentationSettings, QuerySettings, Supervis
 class Embeddings(Protocol):
     """Query embeddings by what they show; `query.bank.EmbeddingBank` is one."""
 
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What queries may be given by; words always are among them."""
+
     def text(self, caption: str) -> np.ndarray:
         """Embedding [d] of a caption."""
 
@@ -119,9 +123,9 @@ class TrainingBatches(Dataset[Batch]):
         settings = self.settings.queries
         captions = self._captions[query.label]
         found: dict[Modality, np.ndarray] = {"text": self.bank.text(captions[rng.integers(len(captions))])[None]}
-        if query.audio:
+        if query.audio and "audio" in self.bank.modalities:
             found["audio"] = self.bank.audio(query.audio)
-        if query.image:
+        if query.image and "image" in self.bank.modalities:
             found["image"] = self.bank.image(query.image)
         vectors = {name: rows[rng.integers(len(rows))].astype(np.float32) for name, rows in found.items()}
         embedding = mix_query(vectors, rng, settings)

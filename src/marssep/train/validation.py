@@ -74,10 +74,11 @@ class Validator:
 
 def _prepare(spec: MixtureSpec, corpus: Corpus, bank: Embeddings) -> _Case:
     rendered = render(spec, corpus)
+    hears, sees = "audio" in bank.modalities, "image" in bank.modalities
     lookups: dict[str, list[np.ndarray | None]] = {
         "text": [bank.text(query.text)[None] for query in spec.queries],
-        "audio": [bank.audio(query.audio) if query.audio else None for query in spec.queries],
-        "image": [bank.image(query.image) if query.image else None for query in spec.queries],
+        "audio": [bank.audio(query.audio) if query.audio and hears else None for query in spec.queries],
+        "image": [bank.image(query.image) if query.image and sees else None for query in spec.queries],
     }
     queries = {}
     for name, found in lookups.items():

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float32
 from torch import Tensor, nn
 
+from marssep.query.mel import mel_filters
+
 SAMPLE_RATE = 16000
 N_CLASSES = 521
 _WINDOW, _HOP, _N_FFT = 400, 160, 512  # 25 ms, 10 ms
@@ -40,7 +42,8 @@ class AudioTrunk(nn.Module):
             width = channels
         self.convolutions = nn.ModuleList(convolutions)
         self.classifier = nn.Linear(width, N_CLASSES)
-        self.register_buffer("mel", _mel_filters(), persistent=False)
+        filters = mel_filters(_N_FFT, _N_MELS, sample_rate=SAMPLE_RATE, band=(_MIN_HZ, _MAX_HZ))
+        self.register_buffer("mel", filters, persistent=False)
         self.register_buffer("window", torch.hann_window(_WINDOW), persistent=False)
         self.mel: Tensor
         self.window: Tensor
@@ -119,13 +122,3 @@ def _even_level(waveform: Tensor) -> Tensor:
     # the square root needs the offset: its slope at 0 would make the gradient of silence infinite
     rms = (waveform.square().mean(-1, keepdim=True) + 1e-12).sqrt()
     return waveform * (_LEVEL / rms.clamp_min(_QUIET))
-
-
-def _mel_filters() -> Tensor:
-    """Triangles of height 1 on the HTK mel scale, `[257, 64]`."""
-    hertz = torch.linspace(0, SAMPLE_RATE / 2, _N_FFT // 2 + 1, dtype=torch.float64)
-    low, high = (2595 * math.log10(1 + edge / 700) for edge in (_MIN_HZ, _MAX_HZ))
-    edges = 700 * (10 ** (torch.linspace(low, high, _N_MELS + 2, dtype=torch.float64) / 2595) - 1)
-    rising = (hertz[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - hertz[:, None]) / (edges[2:] - edges[1:-1])
-    return torch.minimum(rising, falling).clamp_min(0).float()
