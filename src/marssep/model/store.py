@@ -142,24 +142,17 @@ def load_model(name_or_path: str | os.PathLike[str] = "default") -> LoadedModel:
         raise ModelError(
             f"{weights}: not a readable safetensors file ({error}); it may be truncated, fetch or copy it again."
         ) from None
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]):  # the device `meta` would save the random weights but import sympy
         network = build_network(config)
     try:
         network.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise ModelError(f"{weights}: the weights do not fit {folder / 'config.json'} ({first}).") from None
-    _materialise(network)
     card_file = folder / "card.json"
     card = _read_json(card_file) if card_file.is_file() else {}
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     return LoadedModel(network.eval().requires_grad_(False), config, card, sha256)
-
-
-def _materialise(network: nn.Module) -> None:
-    """Recompute the buffers that are not saved (they are functions of the settings)."""
-    if isinstance(network, FilmUNet):
-        network.row_position = torch.linspace(-1, 1, network.n_bands)[:, None]
 
 
 def _find(name_or_path: str | os.PathLike[str]) -> Path:

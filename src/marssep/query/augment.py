@@ -2,7 +2,6 @@
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
-from scipy import ndimage
 
 from marssep.query.trunks.image import flatten_image
 
@@ -40,6 +39,8 @@ def augment_picture(image: Image.Image, rng: np.random.Generator) -> Image.Image
 
 def _outline(pixels: np.ndarray) -> Image.Image:
     """Opaque everywhere but on the blank paper that reaches the border."""
+    from scipy import ndimage  # for training only, and its import takes longer than loading the encoder
+
     regions, _ = ndimage.label(pixels.min(-1) >= _PAPER)
     border = np.unique(np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]]))
     paper = np.isin(regions, border[border > 0])

@@ -13,6 +13,7 @@ from marssep.errors import ModelError
 from marssep.query.encoder import QueryEncoder
 from marssep.query.heads import MixtureHead, ProjectionHead
 from marssep.query.trunks import AudioTrunk, ImageTrunk, TextTrunk
+from marssep.query.trunks.building import WithoutInitialising
 from marssep.query.trunks.image import image_pixels
 from marssep.query.weights import weights_folder
 
@@ -31,7 +32,8 @@ class OpenEncoder(QueryEncoder):
             ModelError: if the weights were not fetched or are damaged.
         """
         folder = weights_folder(self.name)
-        text, audio, image = TextTrunk(folder / "tokenizer.json"), AudioTrunk(), ImageTrunk()
+        with WithoutInitialising():
+            text, audio, image = TextTrunk(folder / "tokenizer.json"), AudioTrunk(), ImageTrunk()
         trunks: dict[str, TextTrunk | AudioTrunk | ImageTrunk] = {"text": text, "audio": audio, "image": image}
         for part, trunk in trunks.items():
             _load_trunk(trunk, folder / f"{part}.safetensors")
@@ -83,7 +85,7 @@ def _load_trunk(trunk: nn.Module, path: Path) -> None:
     from safetensors.torch import load_file
 
     try:
-        trunk.load_state_dict(load_file(path))
+        trunk.load_state_dict(load_file(path), assign=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         cause = str(error).splitlines()[0]
         raise ModelError(f"{path}: damaged ({cause}); run 'marssep models fetch open --force'.") from None
