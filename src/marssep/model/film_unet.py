@@ -58,7 +58,7 @@ class FilmUNet(MaskNetwork):
         n_steps = power.shape[-1]
         hidden = self.features(power)
         hidden = F.pad(hidden, (0, -n_steps % self.stride), mode="replicate")
-        position = self.row_position.expand(len(hidden), 1, -1, hidden.shape[-1])
+        position = self.row_position.expand(hidden.shape[0], 1, -1, hidden.shape[-1])
         hidden = torch.cat([hidden[:, None], position], dim=1)
         hidden = hidden.contiguous(memory_format=torch.channels_last)
         skips = []
@@ -125,7 +125,7 @@ class _Up(nn.Module):
         # A 1x1 convolution before the up-sampling costs a quarter of one after it and gives the same numbers.
         hidden = F.interpolate(self.reduce(hidden), scale_factor=2.0, mode="nearest")
         shared = self.skip(skip)
-        hidden = hidden + _repeat(shared, len(hidden) // len(shared))
+        hidden = hidden + _repeat(shared, hidden.shape[0] // shared.shape[0])
         hidden = F.silu(_film(self.norm(hidden), self.film(condition)))
         for block in self.blocks:
             hidden = block(hidden, condition)
@@ -152,5 +152,12 @@ def _film(hidden: Tensor, scale_shift: Tensor) -> Tensor:
 
 
 def _repeat(hidden: Tensor, times: int) -> Tensor:
-    """One copy per query, queries of a mixture side by side."""
-    return hidden if times == 1 else hidden.repeat_interleave(times, dim=0)
+    """One copy per query, queries of a mixture side by side.
+
+    Copied with the channels last, as the convolutions want them: `repeat_interleave` would put them first, which costs
+    a fifth of the time for eight queries, and it cannot be exported for a number of queries that is left open.
+    """
+    if times == 1:
+        return hidden
+    last = hidden.permute(0, 2, 3, 1)
+    return last[:, None].expand(-1, times, -1, -1, -1).flatten(0, 1).permute(0, 3, 1, 2)
