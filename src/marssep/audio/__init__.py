@@ -1,6 +1,7 @@
 """Files to waveforms and back: reading, writing, rates and channels; the only room that touches soundfile and soxr."""
 
 from marssep.audio.files import Audio, check_waveform, decode_audio, read_audio
+from marssep.audio.naming import slug
 from marssep.audio.reading import AudioFile
 from marssep.audio.resampling import resample, to_mono
 from marssep.audio.writing import AudioWriter, Extras, encode_audio, quantise, write_audio
@@ -16,6 +17,7 @@ __all__ = [
     "quantise",
     "read_audio",
     "resample",
+    "slug",
     "to_mono",
     "write_audio",
 ]

@@ -30,6 +30,8 @@ _COMMANDS = {
         "marssep.cli.reward_report:reward_report",
         "How far the rewards can be trusted, stage by stage.",
     ),
+    "export": ("marssep.cli.export:export", "Write a model as ONNX for the runtime without torch."),
+    "runtime": ("marssep.cli.runtime:runtime", "Separate with an exported model; nothing imports torch."),
     "listen": ("marssep.cli.listen:app", "Listening tests: serve, export, analyse."),
 }
 for _name, (_path, _help) in _COMMANDS.items():

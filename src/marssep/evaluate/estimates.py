@@ -15,13 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from marssep.audio import read_audio
+from marssep.audio import read_audio, slug
 from marssep.errors import InputError
 from marssep.evaluate.material import Rendered, Task, digest_of
 from marssep.evaluate.queries import Progress
 from marssep.evaluate.results import Modality
 from marssep.evaluate.systems import Answer, Problem
-from marssep.separate.separation import slug
 
 KINDS: tuple[Modality | None, ...] = (None, "text", "audio", "image", "composed")
 _SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".w64"}

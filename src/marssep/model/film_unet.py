@@ -151,7 +151,7 @@ def _film(hidden: Tensor, scale_shift: Tensor) -> Tensor:
     return hidden * (1.0 + scale) + shift
 
 
-def _repeat(hidden: Tensor, times: int) -> Tensor:
+def _repeat(hidden: Tensor, times: int | torch.SymInt) -> Tensor:
     """One copy per query, queries of a mixture side by side.
 
     Copied with the channels last, as the convolutions want them: `repeat_interleave` would put them first, which costs

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from marssep.audio import quantise, write_audio
+from marssep.audio import quantise, slug, write_audio
 from marssep.errors import OutputError
 from marssep.spectral import Spectrogram
 
@@ -156,11 +155,6 @@ class Separation:
         subtype = _SUBTYPES.get(self.provenance.subtype, self.provenance.subtype)
         peak = max(float(np.abs(self.target).max()), float(np.abs(self.residual).max()))
         return subtype if subtype in _KEPT and (peak <= 1.0 or subtype in {"FLOAT", "DOUBLE"}) else "FLOAT"
-
-
-def slug(text: str) -> str:
-    """Text as a short part of a file name: letters and digits of any script, joined by hyphens."""
-    return re.sub(r"[^\w]+", "-", text.lower()).strip("-_")[:48].rstrip("-_") or "query"
 
 
 def _make_folder(folder: Path) -> None:

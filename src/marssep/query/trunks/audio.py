@@ -76,9 +76,10 @@ class AudioTrunk(nn.Module):
     def embed_patches(self, patches: Float32[Tensor, "p 96 64"]) -> Float32[Tensor, "p 1024"]:
         """MobileNet features of every patch."""
         step = patches.shape[0] if torch.is_grad_enabled() and patches.requires_grad else _CHUNK
-        return torch.cat([self._convolve(part.unsqueeze(1)) for part in patches.split(step)])
+        return torch.cat([self.convolve(part.unsqueeze(1)) for part in patches.split(step)])
 
-    def _convolve(self, grid: Tensor) -> Tensor:
+    def convolve(self, grid: Float32[Tensor, "p 1 96 64"]) -> Float32[Tensor, "p 1024"]:
+        """Features of log-mel patches as pictures of one channel."""
         for convolution in self.convolutions:
             if convolution.kernel_size == (3, 3):  # "same" as TensorFlow pads it: all sizes are even before a stride
                 grid = F.pad(grid, (0, 1, 0, 1) if convolution.stride == (2, 2) else (1, 1, 1, 1))

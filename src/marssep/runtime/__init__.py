@@ -1,0 +1,6 @@
+"""An exported model without torch: numpy and scipy make the spectrograms, onnxruntime runs the networks."""
+
+from marssep.runtime.folder import RuntimeConfig
+from marssep.runtime.runtime import Runtime, RuntimeSeparation
+
+__all__ = ["Runtime", "RuntimeConfig", "RuntimeSeparation"]

@@ -1,0 +1,115 @@
+"""The folder of an exported model: one JSON file that says everything, ONNX graphs and stored queries beside it."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from marssep.errors import ModelError
+from marssep.settings import Settings
+from marssep.spectral.settings import SpectralSettings
+
+CONFIG_FILE = "runtime.json"
+FORMAT = 1
+"""Raised when the meaning of a folder changes; another number is refused."""
+
+
+class PresenceSettings(Settings):
+    """The logistic regression behind the presence probability, as in the model's config."""
+
+    bias: float
+    """Constant."""
+    network: float
+    """Weight of the network's presence logit."""
+    match: float
+    """Weight of the cosine between the query and the target as the encoder hears it; 0 saves the listening."""
+    threshold: float
+    """Presence below which a sound counts as absent."""
+    absent_attenuation_db: float
+    """How far the target of an absent sound is turned down."""
+
+
+class ExportedFile(Settings):
+    """A file of the folder."""
+
+    name: str
+    """Its name."""
+    sha256: str
+    """Of its bytes."""
+
+
+class RuntimeConfig(Settings):
+    """What `runtime.json` holds: all numbers that a runtime in any language needs beside the ONNX graphs."""
+
+    format: int = FORMAT
+    """Of the folder."""
+    model: str
+    """Name of the model."""
+    model_sha256: str
+    """Of the weights that were exported."""
+    spectral: SpectralSettings
+    """From waveform to grid and back."""
+    band_frequencies: tuple[float, ...]
+    """Centre of every grid row in hertz, lowest first; the interpolation between rows and bins follows from them."""
+    chunk_steps: int
+    """Grid columns that the network takes at once."""
+    overlap: float
+    """Share of a chunk that the next one sees too."""
+    quiet: float
+    """Chunks whose power is less than this share of the loudest have no say in presence."""
+    others: float
+    """Odds that a negative leaves to sounds that neither query names."""
+    windows: int
+    """Loudest stretches of the target that are listened to."""
+    query_dimension: int
+    """Length of a query embedding."""
+    encoder: str
+    """Name of the query encoder."""
+    presence: PresenceSettings
+    """What the presence probability is made of."""
+    files: dict[str, ExportedFile]
+    """By role: `network`; `queries`; `audio_trunk`, `audio_head` (presence and queries by example); `text`,
+    `tokenizer` (any words)."""
+    queries: tuple[str, ...] = ()
+    """Names of the stored queries."""
+    versions: dict[str, str] = {}
+    """Of the libraries that exported it."""
+
+
+def read_config(folder: Path) -> RuntimeConfig:
+    """Read `runtime.json`.
+
+    Raises:
+        ModelError: if the folder or the file is missing, damaged or of another format.
+    """
+    path = folder / CONFIG_FILE
+    again = "export the model again with 'marssep export'"
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file; give a folder that 'marssep export' made.") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read ({error}); {again}.") from None
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise ModelError(f"{path}: not of format {FORMAT}; {again}.")
+    return RuntimeConfig.parse(values, source=str(path))
+
+
+def checked_file(folder: Path, config: RuntimeConfig, role: str) -> Path:
+    """A file of the folder, if it is what was exported.
+
+    Raises:
+        ModelError: if it is missing or was changed.
+    """
+    stated = config.files.get(role)
+    if stated is None:
+        raise ModelError(f"{folder}: exported without '{role}'; run 'marssep export' again and ask for it.")
+    path = folder / Path(stated.name).name
+    try:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); export the model again.") from None
+    if sha256 != stated.sha256:
+        raise ModelError(f"{path}: not the file that was exported (its sha256 differs); export the model again.")
+    return path

@@ -1,0 +1,248 @@
+"""Load an exported model, ask for a sound, get it out of a recording: no torch anywhere."""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Float32
+
+from marssep.audio import Audio, check_waveform, read_audio, to_mono, write_audio
+from marssep.errors import ModelError, OutputError, UsageError
+from marssep.runtime.chunks import propose
+from marssep.runtime.encoders import AudioEncoder, Graph, TextEncoder
+from marssep.runtime.folder import RuntimeConfig, checked_file, read_config
+from marssep.runtime.spectrogram import PlainSpectrogram
+
+Recording = str | os.PathLike[str] | tuple[np.ndarray, int] | Audio
+"""A file, or a waveform `[n]` or `[c, n]` with its sample rate in hertz."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSeparation:
+    """A sound that was asked for and the rest of the recording.
+
+    Attributes:
+        target: the sound, at the input's rate, channels and length.
+        residual: everything else; target + residual is the input.
+        presence: probability that the sound is in the recording.
+        present: whether presence reached the model's threshold.
+        sample_rate: Hz.
+    """
+
+    target: Float32[np.ndarray, "c n"]
+    residual: Float32[np.ndarray, "c n"]
+    presence: float
+    present: bool
+    sample_rate: int
+
+    def save(self, folder: str | os.PathLike[str], *, name: str) -> dict[str, Path]:
+        """Write `NAME.target.wav` and `NAME.residual.wav` as 32-bit float.
+
+        Args:
+            folder: made if missing.
+            name: beginning of the file names.
+
+        Returns:
+            `target` and `residual`, with their paths.
+
+        Raises:
+            OutputError: if the folder cannot be made or written to.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot make this output folder ({error.strerror}); choose another.") from None
+        files = {part: folder / f"{name}.{part}.wav" for part in ("target", "residual")}
+        for part, path in files.items():
+            write_audio(path, getattr(self, part), sample_rate=self.sample_rate)
+        return files
+
+
+class Runtime:
+    """An exported model, its stored queries and, if they were exported, its encoders.
+
+    Example:
+        >>> from marssep.runtime import Runtime
+        >>> runtime = Runtime.load("exported", threads=1)  # doctest: +SKIP
+        >>> runtime.separate("in.wav", text="dog barking").target  # doctest: +SKIP
+
+    Args:
+        folder: of the exported model; graphs are loaded from it on first use.
+        config: of it.
+        threads: of onnxruntime; None lets it choose.
+    """
+
+    def __init__(self, folder: Path, config: RuntimeConfig, *, threads: int | None = None) -> None:
+        self.folder, self.config, self._threads = folder, config, threads
+        self._graphs: dict[str, Graph] = {}
+        self._network = self._graph("network")
+        self._queries = self._read_queries()
+        self._audio: AudioEncoder | None = None
+        self._text: TextEncoder | None = None
+        if config.presence.match:
+            self._audio_encoder()  # a folder that cannot answer is refused before the first recording
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], *, threads: int | None = None) -> Self:
+        """Load what `marssep export` wrote.
+
+        Raises:
+            ModelError: if it is missing, damaged or of another format, or onnxruntime is not installed.
+        """
+        return cls(Path(folder), read_config(Path(folder)), threads=threads)
+
+    def separate(
+        self,
+        input: Recording,  # the word users look for
+        *,
+        text: str | None = None,
+        audio: Recording | None = None,
+        embedding: Float32[np.ndarray, " d"] | None = None,
+        negative: str | None = None,
+        gate: bool = True,
+    ) -> RuntimeSeparation:
+        """Get a sound out of a recording, as `marssep.Separator.separate` does.
+
+        Args:
+            input: the recording; any rate, any number of channels, any length from one sample.
+            text: a stored query, or any words if the text encoder was exported.
+            audio: an example of the sound, if the audio encoder was exported.
+            embedding: a query embedding from elsewhere.
+            negative: a stored query, or words, for a sound to keep out of the target.
+            gate: turn the target down when the sound seems to be absent.
+
+        Raises:
+            InputError: if the recording or the example cannot be used.
+            ModelError: if what the query needs was not exported.
+            UsageError: unless exactly one of text, audio and embedding is given.
+        """
+        query = [self._query(text, audio, embedding)]
+        if negative is not None:
+            query.append(self.embed_text(negative))
+        source = _load(input)
+        waveform, config = source.waveform, self.config.presence
+        spectrogram = PlainSpectrogram(self.config.spectral, source.sample_rate)
+        proposal = propose(self._network_outputs, spectrogram.grid_power(waveform), np.stack(query), self.config)
+        target = spectrogram.apply_mask(waveform, proposal.mask)
+        presence = self._presence(proposal.presence, target, source.sample_rate, query[0])
+        present = presence >= config.threshold
+        if gate and not present:
+            target *= np.float32(10.0 ** (-config.absent_attenuation_db / 20.0))
+        return RuntimeSeparation(target, waveform - target, presence, present, source.sample_rate)
+
+    def embed_text(self, text: str) -> Float32[np.ndarray, " d"]:
+        """Embedding of a stored query or, if the text encoder was exported, of any words.
+
+        Raises:
+            ModelError: if it is not stored and there is no text encoder.
+        """
+        if text in self._queries:
+            return self._queries[text]
+        if "text" not in self.config.files:
+            stored = ", ".join(f"'{name}'" for name in self.config.queries) or "none"
+            raise ModelError(
+                f"{self.folder}: no query '{text}' is stored (stored: {stored}); export it with --text '{text}', or "
+                "any words with --text-encoder."
+            )
+        if self._text is None:
+            tokenizer = checked_file(self.folder, self.config, "tokenizer").read_bytes()
+            self._text = TextEncoder(tokenizer, self._graph("text"))
+        return self._text.embed(text)
+
+    def embed_audio(self, audio: Recording) -> Float32[np.ndarray, " d"]:
+        """Embedding of an example.
+
+        Raises:
+            ModelError: if the audio encoder was not exported.
+            InputError: if the example cannot be used.
+        """
+        source = _load(audio)
+        return self._audio_encoder().embed(to_mono(source.waveform), source.sample_rate)
+
+    def _query(
+        self, text: str | None, audio: Recording | None, embedding: np.ndarray | None
+    ) -> Float32[np.ndarray, " d"]:
+        if sum(given is not None for given in (text, audio, embedding)) != 1:
+            raise UsageError("A query of the runtime is one of text, audio and embedding; give exactly one.")
+        if text is not None:
+            return self.embed_text(text)
+        if audio is not None:
+            return self.embed_audio(audio)
+        made = np.asarray(embedding, dtype=np.float32)
+        if made.shape != (self.config.query_dimension,):
+            raise UsageError(f"A query embedding has {self.config.query_dimension} numbers, not {list(made.shape)}.")
+        return made
+
+    def _presence(self, logit: float, target: np.ndarray, sample_rate: int, query: np.ndarray) -> float:
+        """As `marssep.separate.presence` has it."""
+        config = self.config.presence
+        if logit == -math.inf:
+            return 0.0
+        match = self._listen(target, sample_rate, query) if config.match else 0.0
+        evidence = config.bias + config.network * logit + config.match * match
+        return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, evidence))))
+
+    def _listen(self, target: np.ndarray, sample_rate: int, query: np.ndarray) -> float:
+        """Largest cosine between the query and the loudest stretches of the target."""
+        mono = target.mean(0)
+        seconds = self.config.chunk_steps * self.config.spectral.step_seconds
+        size = min(len(mono), max(1, round(seconds * sample_rate)))
+        starts = np.linspace(0, len(mono) - size, -(-len(mono) // size)).round().astype(np.int64)
+        levels = [float(np.square(mono[start : start + size]).mean()) for start in starts]
+        loudest = np.argsort(levels)[::-1][: self.config.windows]
+        encoder = self._audio_encoder()
+        return max(
+            float(encoder.embed(mono[start : start + size], sample_rate) @ query) for start in starts[loudest].tolist()
+        )
+
+    def _network_outputs(self, power: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        logits, presence = self._network({"power": power, "query": query})
+        return logits, presence
+
+    def _audio_encoder(self) -> AudioEncoder:
+        if self._audio is None:
+            self._audio = AudioEncoder(self._graph("audio_trunk"), self._graph("audio_head"))
+        return self._audio
+
+    def _graph(self, role: str) -> Graph:
+        if role not in self._graphs:
+            self._graphs[role] = _graph(checked_file(self.folder, self.config, role), self._threads)
+        return self._graphs[role]
+
+    def _read_queries(self) -> dict[str, Float32[np.ndarray, " d"]]:
+        if "queries" not in self.config.files:
+            return {}
+        with np.load(checked_file(self.folder, self.config, "queries"), allow_pickle=False) as stored:
+            return dict(zip(self.config.queries, stored["embeddings"].astype(np.float32), strict=True))
+
+
+def _graph(path: Path, threads: int | None) -> Graph:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ModelError("The runtime needs onnxruntime; run 'pip install marssep[runtime]'.") from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # Between two runs the threads belong to numpy; waiting in a loop would take them away from it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own types are not public
+        raise ModelError(f"{path}: onnxruntime cannot load the exported graph ({error}); export it again.") from None
+    run: Callable[..., Any] = session.run
+    return lambda inputs: run(None, inputs)
+
+
+def _load(input: Recording) -> Audio:
+    if isinstance(input, Audio):
+        input = (input.waveform, input.sample_rate)
+    if not isinstance(input, tuple):
+        return read_audio(input)
+    return Audio(check_waveform(input[0], name="waveform"), int(input[1]))
