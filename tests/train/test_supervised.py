@@ -17,7 +17,7 @@ from marssep.query.bank import EmbeddingBank
 from marssep.query.encoder import load_encoder
 from marssep.train import supervised
 from marssep.train.batches import TrainingBatches
-from marssep.train.settings import OptimiserSettings
+from marssep.train.settings import OptimiserSettings, SupervisedSettings
 from marssep.train.supervised import learning_rate_factor, train_supervised
 
 SHRINK = {
@@ -48,7 +48,7 @@ def _run(
 
 
 def test_every_preset_is_tested() -> None:
-    assert SHRINK.keys() == set(preset_names())
+    assert SHRINK.keys() == {name for name in preset_names() if type(load_preset(name)) is SupervisedSettings}
 
 
 @pytest.mark.parametrize("preset", SHRINK)
@@ -67,19 +67,19 @@ def test_resumed_is_uninterrupted(
     overrides = ("steps=12", "checkpoint_every_steps=5")
     whole = _run(corpus, bank, tmp_path / "whole", overrides=overrides)
 
-    original = supervised._Run._step
+    original = supervised.SupervisedRun._step
 
-    def stopping(self: supervised._Run, batch: object) -> object:
-        terms = original(self, batch)
+    def stopping(self: supervised.SupervisedRun, batch: object, progress: object) -> object:
+        terms = original(self, batch, progress)
         self.calls = getattr(self, "calls", 0) + 1
         if self.calls == 5:
             signal.raise_signal(signal.SIGINT)
         return terms
 
-    monkeypatch.setattr(supervised._Run, "_step", stopping)
+    monkeypatch.setattr(supervised.SupervisedRun, "_step", stopping)
     _run(corpus, bank, tmp_path / "parts", overrides=overrides)
     assert json.loads((tmp_path / "parts/checkpoint/progress.json").read_text())["step"] == 5
-    monkeypatch.setattr(supervised._Run, "_step", original)
+    monkeypatch.setattr(supervised.SupervisedRun, "_step", original)
     resumed = _run(corpus, bank, tmp_path / "parts", resume=True, overrides=overrides)
     assert whole.keys() == resumed.keys()
     for key, value in whole.items():

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -44,10 +44,12 @@ class Batch:
     Attributes:
         query: embeddings of what is asked for.
         targets: what the right answers are; the network sees `targets.power`.
+        labels: class of every query, by mixture.
     """
 
     query: Float[Tensor, "b q d"]
     targets: GridTargets
+    labels: tuple[tuple[str, ...], ...]
 
 
 class TrainingBatches(Dataset[Batch]):
@@ -82,12 +84,13 @@ class TrainingBatches(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         size = self.settings.batch_size // self.parts
         rows = [self._example(index * size + row) for row in range(size)]
-        power, target, cross, query, present = (torch.stack(column) for column in zip(*rows, strict=True))
+        *columns, labels = zip(*rows, strict=True)
+        power, target, cross, query, present = (torch.stack(column) for column in columns)
         scale = self.spectrogram.row_scale(self.settings.sample_rate)
         cell_weight = torch.where(scale > 0, 1.0 / scale.clamp_min(1e-12), 0.0)
-        return Batch(query, GridTargets(power, target, cross, cell_weight / cell_weight.mean(), present))
+        return Batch(query, GridTargets(power, target, cross, cell_weight / cell_weight.mean(), present), labels)
 
-    def _example(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _example(self, index: int) -> tuple[Any, ...]:
         rng = np.random.default_rng((self.settings.seed, 1, index))
         sampler = self.samplers[index % len(self.samplers)]
         spec = sampler.draw(index)
@@ -111,7 +114,8 @@ class TrainingBatches(Dataset[Batch]):
         grid = grid * (normalise(grid[0]) * level)
         n = len(asked)
         present = torch.tensor([k is not None for _, k in asked])
-        return grid[0], grid[1 : 1 + n], grid[1 + n :], query, present
+        labels = tuple(query.label for query, _ in asked)
+        return grid[0], grid[1 : 1 + n], grid[1 + n :], query, present, labels
 
     def _layer(self, sampler: MixtureSampler, source: SourceSpec, rng: np.random.Generator) -> np.ndarray:
         """Another recording of a source's class, up to as loud as the source."""

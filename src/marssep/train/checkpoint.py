@@ -23,12 +23,17 @@ class Progress:
         step: optimiser steps done.
         seconds: time spent training, over all sessions.
         best: best validation figure so far, None before the first.
+        history: figures of every validation.
+        stopped: why the program ended itself, None if it did not.
+        extra: what a program must remember beside its weights, by name.
     """
 
     step: int = 0
     seconds: float = 0.0
     best: float | None = None
     history: list[dict[str, float]] = field(default_factory=list)
+    stopped: str | None = None
+    extra: dict[str, float] = field(default_factory=dict)
 
 
 def save_checkpoint(

@@ -54,6 +54,12 @@ class Journal:
         """Move the bar."""
         self._bar.update(self._task, completed=step, description=description)
 
+    def note(self, step: int, text: str) -> None:
+        """Add a line of words."""
+        if self._file is not None:
+            self._file.write(json.dumps({"step": step, "note": text}) + "\n")
+            self._file.flush()
+
     def write(self, step: int, figures: dict[str, float]) -> None:
         """Add one line of figures for a step."""
         if self._file is None:

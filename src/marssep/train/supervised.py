@@ -6,18 +6,18 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.data import DataLoader, Sampler
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from marssep.corpus.store import Corpus
 from marssep.errors import OutputError, SettingsError
-from marssep.model import LoadedModel, MaskNetwork, build_network, load_model, save_model
+from marssep.model import LoadedModel, MaskNetwork, ModelConfig, build_network, load_model, save_model
 from marssep.spectral import Spectrogram
 from marssep.train.averaging import averaged
 from marssep.train.batches import Batch, Embeddings, TrainingBatches
@@ -63,16 +63,18 @@ def train_supervised(
         OutputError: if the folder holds another run and `resume` is not asked for, or cannot be written.
         ModelError: if there is nothing to resume from.
     """
-    _prepare_folder(output, resume)
-    run = _Run(settings, corpus, bank, output)
+    prepare_folder(output, resume)
+    run = SupervisedRun(settings, corpus, bank, output)
     if run.world.is_main:
         record = data_record(corpus, settings.splits)
         for name, values in (("settings", settings.model_dump(mode="json")), ("data", record)):
-            _write_json(output / f"{name}.json", values)
+            write_json(output / f"{name}.json", values)
     return run.go(resume=resume, quiet=quiet)
 
 
-class _Run:
+class SupervisedRun:
+    """The loop of a program: draw, step, log, validate, keep; `train.reinforce` puts another step into it."""
+
     def __init__(self, settings: SupervisedSettings, corpus: Corpus, bank: Embeddings, output: Path) -> None:
         self.settings, self.output = settings, output
         self.world = World(settings.precision)
@@ -80,14 +82,14 @@ class _Run:
         self.accelerator = self.world.accelerator
         torch.manual_seed(settings.seed)
         self.start = load_model(settings.start) if settings.start is not None else None
-        network = _first_network(settings, self.start)
+        network = self._build()
         self.world.synchronise(network, statistics=settings.batch_norm == "global")
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
         self.network, self.optimiser = self.accelerator.prepare(network, _optimiser(network, settings.optimiser))
         plain = self.accelerator.unwrap_model(self.network)
         self.average = averaged(plain, settings.optimiser.ema)
         self.parts = self.world.size * settings.accumulation
-        self.batches = TrainingBatches(corpus, bank, settings, parts=self.parts)
+        self.batches: Dataset[Batch] = TrainingBatches(corpus, bank, settings, parts=self.parts)
         spectrogram = Spectrogram(settings.model.spectral)
         watch = settings.validation
         self.validators = [
@@ -97,7 +99,21 @@ class _Run:
         self.meter = Meter(self.world.device)
         self.stopping = False
 
+    def _build(self) -> nn.Module:
+        """What is trained, before it is spread over devices."""
+        return first_network(self.settings, self.start)
+
+    def separator(self) -> MaskNetwork:
+        """The averaged mask network: what is validated and kept."""
+        kept: Any = self.average.module
+        return kept
+
+    def _config(self) -> ModelConfig:
+        """Of the model that is kept."""
+        return self.settings.model
+
     def go(self, *, resume: bool, quiet: bool) -> Progress:
+        """Run to the end, or to Ctrl-C."""
         progress = Progress()
         if resume:
             progress = load_checkpoint(self.output / "checkpoint", **self._state())
@@ -115,18 +131,18 @@ class _Run:
     def _loop(self, progress: Progress, journal: Journal) -> None:
         settings = self.settings
         before, start, stop = progress.seconds, time.monotonic(), False
-        self.network.train()
-        terms: list[LossTerms] = []
+        self._start(progress, journal)
+        figures: list[Mapping[str, Tensor]] = []
         for batches in self.meter.waiting(self._loader(progress.step)):
             if self.world.size == 1 or progress.step % _AGREE_EVERY == 0:
                 progress.seconds, stop = self.world.agree(before + time.monotonic() - start, self.stopping)
             for group in self.optimiser.param_groups:
                 group["lr"] = settings.optimiser.learning_rate * self._rate(progress)
-            terms.extend(self._step(batches))
+            figures.extend(self._step(batches, progress))
             self.meter.count(settings.batch_size)
             progress.step += 1
             if progress.step % settings.log_every_steps == 0:
-                self._log(progress, terms, journal)
+                self._log(progress, figures, journal)
             if progress.step % settings.validation.every_steps == 0:
                 self._validate(progress, journal)
             if progress.step % settings.checkpoint_every_steps == 0:
@@ -140,9 +156,14 @@ class _Run:
         if self.world.is_main:
             self._save("last", progress)
 
-    def _step(self, batches: tuple[Batch, ...]) -> list[LossTerms]:
+    def _start(self, progress: Progress, journal: Journal) -> None:
+        """Before the first step of a session."""
+        self.network.train()
+
+    def _step(self, batches: tuple[Batch, ...], progress: Progress) -> Sequence[Mapping[str, Tensor]]:
+        """Learn from the batches of a step and say what there is to say; `loss` and `si_sdr` are shown."""
         passes = [
-            self._pass(_to(batch, self.world.device), last=number == len(batches))
+            self._pass(to_device(batch, self.world.device), last=number == len(batches))
             for number, batch in enumerate(batches, start=1)
         ]
         self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.optimiser.clip_norm)
@@ -151,13 +172,13 @@ class _Run:
         self.average.update_parameters(self.accelerator.unwrap_model(self.network))
         return passes
 
-    def _pass(self, batch: Batch, *, last: bool) -> LossTerms:
+    def _pass(self, batch: Batch, *, last: bool) -> Mapping[str, Tensor]:
         with self.world.partial_pass(self.network, last=last):
             with self.world.autocast():
                 output = self.network(batch.targets.power, batch.query)
             terms = supervised_loss(output, batch.targets, self.settings.loss, average=self.world.average)
             self.accelerator.backward(terms.loss / self.settings.accumulation)
-        return dataclasses.replace(terms, loss=terms.loss.detach())
+        return {field.name: getattr(terms, field.name).detach() for field in dataclasses.fields(LossTerms)}
 
     def _rate(self, progress: Progress) -> float:
         settings = self.settings
@@ -177,11 +198,11 @@ class _Run:
         passes = iter(DataLoader(self.batches, batch_size=None, sampler=sampler, num_workers=workers, **extra))
         return zip(*[passes] * self.settings.accumulation, strict=True)
 
-    def _log(self, progress: Progress, terms: list[LossTerms], journal: Journal) -> None:
-        names = [field.name for field in dataclasses.fields(LossTerms)]
-        means = torch.stack([torch.stack([getattr(term, name) for term in terms]).mean() for name in names])
+    def _log(self, progress: Progress, passes: list[Mapping[str, Tensor]], journal: Journal) -> None:
+        names = list(passes[0])
+        means = torch.stack([torch.stack([each[name].float() for each in passes]).mean() for name in names])
         figures = dict(zip(names, self.world.average(means).tolist(), strict=True))
-        terms.clear()
+        passes.clear()
         if not math.isfinite(figures["loss"]):
             raise SettingsError(f"the loss is not finite at step {progress.step}; lower optimiser.learning_rate.")
         figures |= {"learning_rate": self.optimiser.param_groups[0]["lr"], "seconds": progress.seconds}
@@ -191,10 +212,9 @@ class _Run:
     def _validate(self, progress: Progress, journal: Journal) -> None:
         if not self.validators:  # or not the first process, which has them
             return
-        averaged: Any = self.average.module
         figures: dict[str, float] = {}
         for validator in self.validators:
-            figures |= validator.run(averaged)
+            figures |= validator.run(self.separator())
         journal.write(progress.step, figures | {"seconds": progress.seconds})
         progress.history.append({"step": progress.step, **figures})
         score = sum(figures[f"{validator.name}/text"] for validator in self.validators) / len(self.validators)
@@ -216,7 +236,7 @@ class _Run:
         if self.start is not None:
             before = {key: self.start.card[key] for key in ("training", "data") if key in self.start.card}
             card["started_from"] = {"sha256": self.start.sha256, **(before or self.start.card)}
-        save_model(self.output / name, self.average.module, self.settings.model, card=card)
+        save_model(self.output / name, self.separator(), self._config(), card=card)
 
     def _state(self) -> dict[str, Any]:
         plain: nn.Module = self.accelerator.unwrap_model(self.network)
@@ -257,7 +277,7 @@ def _optimiser(network: nn.Module, settings: OptimiserSettings) -> torch.optim.O
     return torch.optim.AdamW(groups, settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay)
 
 
-def _first_network(settings: SupervisedSettings, start: LoadedModel | None) -> MaskNetwork:
+def first_network(settings: SupervisedSettings, start: LoadedModel | None) -> MaskNetwork:
     """Random weights, or those of the model to start from.
 
     Raises:
@@ -283,7 +303,8 @@ def _first_network(settings: SupervisedSettings, start: LoadedModel | None) -> M
     return network
 
 
-def _prepare_folder(output: Path, resume: bool) -> None:
+def prepare_folder(output: Path, resume: bool) -> None:
+    """Make the folder of a run; a finished one is not written over unless it is to go on."""
     if (output / "checkpoint").exists() and not resume:
         raise OutputError(f"{output}: already holds a run; go on with --resume or choose another --output.")
     try:
@@ -292,7 +313,8 @@ def _prepare_folder(output: Path, resume: bool) -> None:
         raise OutputError(f"{output}: cannot be made ({error.strerror}); choose another --output.") from None
 
 
-def _write_json(path: Path, values: dict[str, Any]) -> None:
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a small JSON file at once or not at all."""
     partial = path.with_name(path.name + ".partial")
     try:
         partial.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -301,9 +323,11 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
         raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another --output.") from None
 
 
-def _to(batch: Batch, device: torch.device) -> Batch:
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch where the network is."""
     if device.type == "cpu":
         return batch
     fields = {f.name: getattr(batch.targets, f.name) for f in dataclasses.fields(batch.targets)}
     targets = {name: tensor.to(device, non_blocking=True) for name, tensor in fields.items()}
-    return Batch(batch.query.to(device, non_blocking=True), dataclasses.replace(batch.targets, **targets))
+    moved = dataclasses.replace(batch.targets, **targets)
+    return Batch(batch.query.to(device, non_blocking=True), moved, batch.labels)
