@@ -7,6 +7,8 @@ from cyclopts import App, Parameter
 
 app = App(name="train", help="Train a separator, the query encoder's heads or the reward encoder.")
 app.command("marssep.cli.train_align:align")
+app.command("marssep.cli.train_distil:distil")
+app.command("marssep.cli.train_reinforce:reinforce")
 
 
 @app.command
@@ -33,9 +35,13 @@ def supervised(
         threads: CPU threads of the network.
         quiet: Show no progress bar.
     """
+    from marssep.errors import SettingsError
     from marssep.presets import load_preset
+    from marssep.train.settings import SupervisedSettings
 
     settings = load_preset(preset, overrides or ())
+    if type(settings) is not SupervisedSettings:
+        raise SettingsError(f"preset '{preset}' is of another program; 'default' is one of this.")
 
     import torch
 

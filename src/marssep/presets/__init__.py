@@ -2,12 +2,16 @@
 
 import difflib
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from marssep.errors import SettingsError
+from marssep.train.reinforce_settings import ReinforceSettings
 from marssep.train.settings import SupervisedSettings
+
+PROGRAMS: Mapping[str, type[SupervisedSettings]] = {"supervised": SupervisedSettings, "reinforce": ReinforceSettings}
+"""What a preset may be for; its file says so where it is not 'supervised'."""
 
 _FOLDER = Path(__file__).parent
 
@@ -30,7 +34,22 @@ def load_preset(name_or_path: str, overrides: Iterable[str] = ()) -> SupervisedS
     values = _read(name_or_path)
     for override in overrides:
         _apply(values, override)
-    return SupervisedSettings.parse(values, source=f"preset '{name_or_path}'")
+    program = values.pop("program", "supervised")
+    if program not in PROGRAMS:
+        raise SettingsError(f"preset '{name_or_path}': program = {program!r} is none of {', '.join(PROGRAMS)}.")
+    return PROGRAMS[program].parse(values, source=f"preset '{name_or_path}'")
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """`a.b=value` pairs as nested values; a value that is no TOML is taken as text.
+
+    Raises:
+        SettingsError: for a pair without a sign, or a key below a single value.
+    """
+    values: dict[str, Any] = {}
+    for override in overrides:
+        _apply(values, override)
+    return values
 
 
 def _read(name_or_path: str) -> dict[str, Any]:
