@@ -26,6 +26,7 @@ _COMMANDS = {
     "train": ("marssep.cli.train:app", "Train a separator, the query encoder's heads or the reward encoder."),
     "evaluate": ("marssep.cli.evaluate:evaluate", "Score models and anybody's outputs on the mixtures of a protocol."),
     "report": ("marssep.cli.report:report", "Print results as tables, or write them as one HTML file."),
+    "study": ("marssep.cli.study:app", "Run an experiment with all its controls."),
     "reward-report": (
         "marssep.cli.reward_report:reward_report",
         "How far the rewards can be trusted, stage by stage.",

@@ -1,0 +1,120 @@
+"""From the rows of the study to its table: means, and paired differences over mixtures and seeds."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from marssep.evaluate.study.variants import VARIANTS
+from marssep.metrics import Interval, mean_interval
+from marssep.metrics.crossed import crossed_interval
+
+FIGURES: Mapping[str, tuple[str, str]] = {
+    "si_sdri": ("si_sdri", "text"),
+    "si_sdri_audio": ("si_sdri", "audio"),
+    "si_sdri_image": ("si_sdri", "image"),
+    "si_sdri_composed": ("si_sdri", "composed"),
+    "judge": ("judge", "text"),
+    "text_similarity": ("text_similarity", "text"),
+    "recogniser": ("recogniser", "text"),
+    "recognised": ("recognised", "text"),
+}
+"""Column -> (score, kind of query)."""
+DEFAULT, BLACK_BOX = "reinforced", "recogniser"
+_REPORTED = {"si_sdri": "si_sdri", "judge": "judge", "text_similarity": "text_similarity"}
+
+
+def summarise(files: Sequence[Path]) -> dict[str, Any]:
+    """The table of a study as JSON.
+
+    Every figure of a row is a mean over mixtures and seeds. `against_start` and `against_control` are paired
+    differences: the same mixtures, the same seed. `gain_over_best_control` compares the default row with the best
+    control on each figure, and the row that was rewarded by the recogniser with the best one that was not.
+
+    Args:
+        files: of rows and seeds, from `run_study`.
+    """
+    rows: dict[str, dict[int, dict[str, Any]]] = {}
+    for path in files:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        rows.setdefault(found["variant"], {})[found["seed"]] = found
+    tables = {name: {figure: _table(by_seed, figure) for figure in FIGURES} for name, by_seed in rows.items()}
+    start = tables.get("warm start")
+    controls = [each.name for each in VARIANTS if each.role != "reinforced" and each.name in tables]
+    out: list[dict[str, Any]] = []
+    for each in VARIANTS:
+        if each.name not in tables:
+            continue
+        by_seed, own = rows[each.name], tables[each.name]
+        entry: dict[str, Any] = {
+            "name": each.name,
+            "says": each.says,
+            "role": each.role,
+            "changes": list(each.changes),
+            "seeds": sorted(by_seed),
+            "scale": [by_seed[seed]["scale"] for seed in sorted(by_seed)],
+            "cpu_seconds": _mean([run["training"].get("cpu_seconds", 0.0) for run in by_seed.values()]),
+            "updates": max(run["training"].get("updates", 0) for run in by_seed.values()),
+            "stopped": [run["training"].get("stopped") for run in by_seed.values() if run["training"].get("stopped")],
+            "figures": {figure: _mean(table) for figure, table in own.items()},
+        }
+        if start is not None:
+            entry["against_start"] = {figure: asdict(_difference(own[figure], start[figure])) for figure in FIGURES}
+        out.append(entry)
+    first = next(iter(next(iter(rows.values())).values()))
+    summary: dict[str, Any] = {"facts": first["facts"], "rows": out}
+    if DEFAULT in tables:
+        summary["gain_over_best_control"] = _gains(tables, controls)
+        for entry in out:
+            if entry["role"] != "start":
+                own = tables[entry["name"]]
+                reference = tables.get("supervised, equal time", own)
+                entry["against_supervised"] = {
+                    figure: asdict(_difference(own[figure], reference[figure])) for figure in FIGURES
+                }
+    return summary
+
+
+def _gains(tables: Mapping[str, Mapping[str, np.ndarray]], controls: Sequence[str]) -> dict[str, Any]:
+    gains: dict[str, Any] = {}
+    for key, figure in _REPORTED.items():
+        best = max(controls, key=lambda name: _mean(tables[name][figure]))
+        gains[key] = {"control": best, **asdict(_difference(tables[DEFAULT][figure], tables[best][figure]))}
+    if BLACK_BOX in tables:
+        others = [name for name in tables if name != BLACK_BOX]
+        best = max(others, key=lambda name: _mean(tables[name]["recogniser"]))
+        own, other = tables[BLACK_BOX]["recogniser"], tables[best]["recogniser"]
+        gains["black_box"] = {"control": best, **asdict(_difference(own, other))}
+    return gains
+
+
+def _table(by_seed: Mapping[int, Mapping[str, Any]], figure: str) -> Float[np.ndarray, "seeds mixtures"]:
+    """Means per mixture, mixtures in the order of their names; NaN where nothing was scored."""
+    score, kind = FIGURES[figure]
+    names = sorted({row["mixture"] for run in by_seed.values() for row in run["queries"]})
+    place = {name: column for column, name in enumerate(names)}
+    total = np.zeros((len(by_seed), len(names)))
+    count = np.zeros_like(total)
+    for number, seed in enumerate(sorted(by_seed)):
+        for row in by_seed[seed]["queries"]:
+            if row["kind"] == kind and score in row:
+                total[number, place[row["mixture"]]] += row[score]
+                count[number, place[row["mixture"]]] += 1
+    return np.where(count > 0, total / np.where(count > 0, count, 1.0), np.nan)
+
+
+def _difference(own: np.ndarray, other: np.ndarray) -> Interval:
+    """Paired over mixtures, and over seeds where both have them; a row without seeds stands for each of the other's."""
+    seeds = max(len(own), len(other))
+    difference = np.broadcast_to(own, (seeds, own.shape[1])) - np.broadcast_to(other, (seeds, other.shape[1]))
+    return mean_interval(difference[0]) if seeds == 1 else crossed_interval(difference)
+
+
+def _mean(values: Any) -> float:
+    known = np.asarray(values, dtype=np.float64)
+    known = known[np.isfinite(known)]
+    return round(float(known.mean()), 4) if known.size else float("nan")

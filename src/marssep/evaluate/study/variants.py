@@ -1,0 +1,110 @@
+"""The rows of the study: what each changes in the preset `reinforce`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One row.
+
+    Attributes:
+        name: of the row.
+        says: what it is, for people.
+        role: a control cannot use a reward that no gradient can pass.
+        changes: overrides of the preset; empty with `trains` False leaves the warm start as it is.
+        trains: whether anything is trained.
+        scaled: whether its logit scale is chosen on validation; False keeps 1.
+    """
+
+    name: str
+    says: str
+    role: Literal["start", "control", "reinforced"]
+    changes: tuple[str, ...] = ()
+    trains: bool = True
+    scaled: bool = True
+
+
+_SUPERVISED = ('objective="supervised"', "inner_epochs=1")
+_DIRECT = ('objective="direct"', "inner_epochs=1")
+_TWICE = "steps=240"  # as many updates as 120 rollouts with 2 inner epochs
+_LONGER = "steps=360"  # about as much time; benchmarks/reinforce_step.py has the ratio
+_PAPER = ('advantage.kind="paper"', "group_size=1", 'exploration.kind="independent"', "exploration.antithetic=false")
+_RECOGNISED = "reward.weights={recogniser=1.0}"
+
+VARIANTS: tuple[Variant, ...] = (
+    Variant("warm start", "the shipped model as it is", "start", trains=False, scaled=False),
+    Variant("sharpened", "the shipped model at its best logit scale", "control", trains=False),
+    Variant("supervised, equal updates", "more of the same training", "control", (*_SUPERVISED, _TWICE)),
+    Variant("supervised, equal time", "the same for as long as the default takes", "control", (*_SUPERVISED, _LONGER)),
+    Variant(
+        "supervised SI-SDR",
+        "the loss is SI-SDR alone",
+        "control",
+        (*_SUPERVISED, _LONGER, "loss.cross_entropy=0.0", "loss.si_sdr=0.1"),
+    ),
+    Variant("direct", "gradient of the reward at the proposal", "control", (*_DIRECT, _LONGER)),
+    Variant(
+        "direct, no anchor", "the same without supervised loss", "control", (*_DIRECT, _LONGER, "anchor_weight=0.0")
+    ),
+    Variant("reinforced", "the default: groups of 8, 8 x 8 blocks, anchor", "reinforced"),
+    Variant("reinforced, no anchor", "without supervised loss", "reinforced", ("anchor_weight=0.0",)),
+    Variant(
+        "paper",
+        "one mask a mixture, moving baseline, independent cells, entropy 0.1, no anchor",
+        "reinforced",
+        (
+            *_PAPER,
+            "anchor_weight=0.0",
+            "surrogate.entropy_coef=0.1",
+            "surrogate.kl_coef=0.01",
+            "surrogate.energy_weight=false",
+        ),
+    ),
+    Variant("paper, anchored", "the same without entropy, with the anchor", "reinforced", _PAPER),
+    Variant(
+        "independent cells",
+        "groups of 8, a quantile of its own per cell",
+        "reinforced",
+        ('exploration.kind="independent"',),
+    ),
+    Variant(
+        "independent cells, no anchor",
+        "the same without supervised loss",
+        "reinforced",
+        ('exploration.kind="independent"', "anchor_weight=0.0"),
+    ),
+    Variant("low rank", "fields of rank 4", "reinforced", ('exploration.kind="low_rank"',)),
+    Variant("local credit", "block by block, from the error in every block", "reinforced", ('advantage.kind="local"',)),
+    Variant(
+        "counterfactual credit",
+        "block by block, from what the reward loses without it (4 x 4 blocks)",
+        "reinforced",
+        ('advantage.kind="counterfactual"', "advantage.blocks=4", "group_size=4"),
+    ),
+    Variant("block ratios", "ratios of blocks are clipped, not of cells", "reinforced", ('surrogate.ratio="block"',)),
+    Variant("group of 4", "4 masks a mixture", "reinforced", ("group_size=4",)),
+    Variant("group of 16", "16 masks a mixture", "reinforced", ("group_size=16",)),
+    Variant("concentration 3", "k = 3", "reinforced", ("concentration.value=3.0",)),
+    Variant("concentration 30", "k = 30", "reinforced", ("concentration.value=30.0",)),
+    Variant("concentration predicted", "k of every cell by a head", "reinforced", ('concentration.kind="predicted"',)),
+    Variant("recogniser", "the reward no gradient can pass: a forest's decision", "reinforced", (_RECOGNISED,)),
+)
+"""In the order of the table."""
+
+
+def variant(name: str) -> Variant:
+    """The row of a name.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    import difflib
+
+    from marssep.errors import UsageError
+
+    for each in VARIANTS:
+        if each.name == name:
+            return each
+    near = difflib.get_close_matches(name, [each.name for each in VARIANTS], n=1, cutoff=0.0)
+    raise UsageError(f"variant '{name}': no row of the study is called so; did you mean '{near[0]}'?")
