@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.fft
 
-from marssep.corpus.labels import class_of, family_of
+from marssep.corpus.labels import family_of
 from marssep.corpus.manifest import Group, Item
 from marssep.corpus.store import CORPUS_RATE, Corpus
 from marssep.errors import CorpusError
@@ -133,9 +134,14 @@ class MixtureSampler:
         seed: int = 0,
         picture_split: str | None = None,
     ) -> None:
-        self.settings, self.duration, self.seed = settings, duration, seed
+        self.settings, self.duration, self.seed, self._corpus = settings, duration, seed, corpus
         self._sounds = _by_label(corpus.select(kind="audio", split=split))
         self._pictures = _by_label(corpus.select(kind="image", split=picture_split or split))
+        # a search among the items of a label, with every mixture, would be the slowest part of a large corpus
+        self._places: dict[tuple[str, str], list[int]] = {}
+        for label, items in self._sounds.items():
+            for place, item in enumerate(items):
+                self._places.setdefault((item.recording, label), []).append(place)
         self._labels: dict[Group, list[str]] = defaultdict(list)
         for label, items in sorted(self._sounds.items()):
             self._labels[items[0].group].append(label)
@@ -168,14 +174,17 @@ class MixtureSampler:
 
     def draw_query(self, rng: np.random.Generator, label: str, own_item: str | None) -> QuerySpec:
         """A query for `label` by another recording than `own_item` and by a picture, where the split has them."""
-        own = {item.recording for item in self._sounds[label] if item.id == own_item}
-        others = [item.id for item in self._sounds[label] if item.recording not in own]
-        pictures = [item.id for item in self._pictures.get(label, ())]
+        sounds, pictures = self._sounds[label], self._pictures.get(label, ())
+        own = () if own_item is None else self._places.get((self._corpus.by_id[own_item].recording, label), ())
+        others = len(sounds) - len(own)
+        audio = int(rng.integers(others)) if others else None
+        for place in own if audio is not None else ():  # counts over the places of its own recording
+            audio += place <= audio
         return QuerySpec(
             label=label,
-            text=class_of(label).text,
-            audio=others[rng.integers(len(others))] if others else None,
-            image=pictures[rng.integers(len(pictures))] if pictures else None,
+            text=sounds[0].captions[0],
+            audio=sounds[audio].id if audio is not None else None,
+            image=pictures[rng.integers(len(pictures))].id if pictures else None,
         )
 
     def draw_source(self, rng: np.random.Generator, label: str, *, first: bool) -> SourceSpec:
@@ -225,15 +234,38 @@ def render_source(source: SourceSpec, corpus: Corpus, n_samples: int) -> np.ndar
     start = round(source.start * CORPUS_RATE)
     waveform = corpus.audio(source.item, start=start, length=round(source.speed * n_samples) + 1)
     if source.speed != 1.0:
-        positions = np.arange(0, len(waveform) - 1, source.speed)
-        waveform = np.interp(positions, np.arange(len(waveform)), waveform).astype(np.float32)
+        waveform = play_faster(waveform, source.speed)
     out = np.zeros(n_samples, np.float32)
     position = round(source.delay * CORPUS_RATE)
     while position < n_samples and len(waveform):
         piece = waveform[: n_samples - position]
         out[position : position + len(piece)] = piece
         position += len(waveform) + round(source.gap * CORPUS_RATE)
-    return out * np.float32(_REFERENCE_RMS * 10 ** (source.level_db / 20) / max(active_rms(out), 1e-5))
+    out *= np.float32(_REFERENCE_RMS * 10 ** (source.level_db / 20) / max(active_rms(out), 1e-5))
+    return out
+
+
+def play_faster(waveform: np.ndarray, speed: float) -> np.ndarray:
+    """A waveform read `speed` times as fast between its samples, linearly; the speed counts to a thousandth.
+
+    So 1000 read samples lie over a whole number of given ones, and their places between them are the same in every
+    such stretch: computed once, not for every sample, which was most of the time of a mixture.
+    """
+    step = round(1000 * speed)
+    count = max(0, -(-1000 * (len(waveform) - 1) // step))
+    stretches = -(-count // 1000)
+    padded = np.zeros(stretches * step + 1, np.float32)
+    kept = min(len(waveform), len(padded))
+    padded[:kept] = waveform[:kept]
+    places, between = np.divmod(np.arange(1000) * step, 1000)
+    before, after = (
+        padded[first : len(padded) - 1 + first].reshape(stretches, step).take(places, axis=1, mode="clip")
+        for first in (0, 1)
+    )
+    after -= before
+    after *= (between / 1000).astype(np.float32)
+    after += before
+    return after.reshape(-1)[:count]
 
 
 def active_rms(waveform: np.ndarray) -> float:
@@ -247,10 +279,12 @@ def active_rms(waveform: np.ndarray) -> float:
 
 def coloured_noise(n_samples: int, rng: np.random.Generator) -> np.ndarray:
     """Noise of RMS 1 whose power falls by 0 to 6 dB per octave (white to brown)."""
-    spectrum = np.fft.rfft(rng.standard_normal(n_samples))
-    spectrum /= np.maximum(np.arange(len(spectrum)), 1.0) ** rng.uniform(0.0, 1.0)
-    noise = np.fft.irfft(spectrum, n_samples)
-    return (noise / np.sqrt(np.mean(np.square(noise)))).astype(np.float32)
+    rows = n_samples // 2 + 1
+    # Even numbers in every row of the spectrum: their sum over rows is as good as normal, and ten times as cheap.
+    spectrum = (rng.random(2 * rows, dtype=np.float32) - np.float32(0.5)).view(np.complex64)
+    spectrum *= np.maximum(np.arange(rows, dtype=np.float32), 1.0) ** np.float32(-rng.uniform(0.0, 1.0))
+    noise: np.ndarray = scipy.fft.irfft(spectrum, n_samples)
+    return noise / np.sqrt(np.mean(np.square(noise)))
 
 
 def _by_label(items: Sequence[Item]) -> Mapping[str, list[Item]]:

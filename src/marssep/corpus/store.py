@@ -25,6 +25,7 @@ CORPUS_RATE = 32000
 
 _CACHE_FORMAT = "int16-mono-v1"
 _HEADER_BYTES = 128
+_STEP = np.float32(1 / 32768)
 _BUILDING = threading.Lock()  # threads of one process must not decode the same corpus twice
 
 logger = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ class _DecodedSounds:
     def waveform(self, id: str, start: int, length: int | None) -> np.ndarray:
         first, total = self._spans[id]
         stop = total if length is None else min(start + length, total)
-        return self._samples[first + min(start, stop) : first + stop].astype(np.float32) / np.float32(32768.0)
+        return np.multiply(self._samples[first + min(start, stop) : first + stop], _STEP, dtype=np.float32)
 
 
 def _is_built(folder: Path, name: str) -> bool:
@@ -160,13 +161,14 @@ def _build(reader: ItemReader, items: list[Item], target: Path) -> None:
         for stale in target.parent.glob("decoded-*"):
             stale.unlink(missing_ok=True)
     partial = target.with_name(f"{target.name}.npy.{os.getpid()}.partial")
-    spans, total = [], 0
+    files = list({item.path: item for item in items}.values())  # several items may share a file, each with its own words
+    where, total = {}, 0
     try:
         with partial.open("wb") as out, ThreadPoolExecutor(2) as pool:
             out.write(b"\0" * _HEADER_BYTES)
-            for item, samples in zip(items, pool.map(lambda item: _decode(reader, item), items), strict=True):
+            for item, samples in zip(files, pool.map(lambda item: _decode(reader, item), files), strict=True):
                 out.write(samples.tobytes())
-                spans.append((item.id, total, len(samples)))
+                where[item.path] = (total, len(samples))
                 total += len(samples)
             out.seek(0)
             header = {"descr": "<i2", "fortran_order": False, "shape": (total,)}
@@ -176,7 +178,7 @@ def _build(reader: ItemReader, items: list[Item], target: Path) -> None:
     finally:
         partial.unlink(missing_ok=True)
     index = target.with_name(f"{target.name}.json.{os.getpid()}.partial")
-    index.write_text(json.dumps(spans), encoding="utf-8")
+    index.write_text(json.dumps([(item.id, *where[item.path]) for item in items]), encoding="utf-8")
     os.replace(index, target.with_name(f"{target.name}.json"))
 
 
