@@ -177,13 +177,13 @@ class MixtureSampler:
         sounds, pictures = self._sounds[label], self._pictures.get(label, ())
         own = () if own_item is None else self._places.get((self._corpus.by_id[own_item].recording, label), ())
         others = len(sounds) - len(own)
-        audio = int(rng.integers(others)) if others else None
-        for place in own if audio is not None else ():  # counts over the places of its own recording
+        audio = int(rng.integers(others)) if others else 0
+        for place in own:  # counts over the places of its own recording
             audio += place <= audio
         return QuerySpec(
             label=label,
             text=sounds[0].captions[0],
-            audio=sounds[audio].id if audio is not None else None,
+            audio=sounds[audio].id if others else None,
             image=pictures[rng.integers(len(pictures))].id if pictures else None,
         )
 

@@ -161,7 +161,9 @@ def _build(reader: ItemReader, items: list[Item], target: Path) -> None:
         for stale in target.parent.glob("decoded-*"):
             stale.unlink(missing_ok=True)
     partial = target.with_name(f"{target.name}.npy.{os.getpid()}.partial")
-    files = list({item.path: item for item in items}.values())  # several items may share a file, each with its own words
+    files = list(
+        {item.path: item for item in items}.values()
+    )  # several items may share a file, each with its own words
     where, total = {}, 0
     try:
         with partial.open("wb") as out, ThreadPoolExecutor(2) as pool:
