@@ -1,0 +1,103 @@
+"""Refine one separation by policy search: masks around the proposal are tried, and a reward says which way to go.
+
+No truth is needed, only a reward of a separated sound, and no gradient of it: a recogniser's decision will do. What is
+learnt are offsets of the mask's logits on a coarse grid, for this recording and query alone; the network stays.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from marssep.policy.advantage import AdvantageSettings, group_advantages
+from marssep.policy.beta import BetaMaskPolicy
+from marssep.policy.exploration import ExplorationSettings, explore
+from marssep.policy.surrogate import Rollout, SurrogateSettings, cell_weight, surrogate
+from marssep.reward.grid import GridRewards, GridTruth
+from marssep.settings import Settings
+
+
+class RefineSettings(Settings):
+    """How far and how carefully."""
+
+    steps: int = Field(default=32, ge=1)
+    """Rollouts."""
+    group_size: int = Field(default=8, ge=2)
+    """Masks tried in each."""
+    blocks: int = Field(default=8, ge=1)
+    """Of the exploration and of the offsets, along either side of the grid."""
+    concentration: float = Field(default=9.0, gt=0)
+    """k of the policy."""
+    learning_rate: float = Field(default=0.2, gt=0)
+    """Of Adam, on the logits."""
+    reference_kl_coef: float = Field(default=0.1, ge=0)
+    """Weight of KL(policy || first policy): keeps the mask near what the network proposed. Of five settings tried on
+    25 validation mixtures this one kept most of SI-SDR for what it gained."""
+    inner_epochs: int = Field(default=2, ge=1)
+    """Updates per rollout."""
+    seed: int = 0
+    """Of the masks that are tried."""
+
+
+def refine(
+    logits: Float[Tensor, "1 q bands steps"], truth: GridTruth, rewards: GridRewards, settings: RefineSettings
+) -> Float[Tensor, "1 q bands steps"]:
+    """Logits of refined masks.
+
+    Args:
+        logits: of the network.
+        truth: the mixture's power and what is asked for; powers of targets may be zero where no reward uses them.
+        rewards: scores masks.
+        settings: see there.
+    """
+    return _climb(logits, truth, rewards, settings, direct=False)
+
+
+def refine_directly(
+    logits: Float[Tensor, "1 q bands steps"], truth: GridTruth, rewards: GridRewards, settings: RefineSettings
+) -> Float[Tensor, "1 q bands steps"]:
+    """The same offsets by the gradient of a differentiable reward: the control of `refine`; as many updates."""
+    return _climb(logits, truth, rewards, settings, direct=True)
+
+
+def _climb(logits: Tensor, truth: GridTruth, rewards: GridRewards, settings: RefineSettings, *, direct: bool) -> Tensor:
+    logits = logits.detach().float()
+    offsets = torch.zeros(logits.shape[1], 1, settings.blocks, settings.blocks, requires_grad=True)
+    optimiser = torch.optim.Adam([offsets], settings.learning_rate)
+    reference = BetaMaskPolicy.around(torch.sigmoid(logits), settings.concentration)
+    objective = SurrogateSettings(reference_kl_coef=settings.reference_kl_coef)
+    exploration = ExplorationSettings(blocks=settings.blocks)
+    generator = torch.Generator().manual_seed(settings.seed)
+    weight = cell_weight(truth.power, energy=True)
+    valid = torch.ones(logits.shape[:2], dtype=torch.bool)
+    for _ in range(settings.steps):
+        old = _policy(logits, offsets, settings).detach()
+        rollout = None
+        if not direct:
+            masks = explore(old, settings.group_size, exploration, generator=generator)
+            with torch.no_grad():
+                advantages = group_advantages(rewards(masks, truth).total, AdvantageSettings(), valid=valid)
+            wide = BetaMaskPolicy(old.proposal.unsqueeze(2), old.concentration)
+            rollout = Rollout(masks, wide.log_prob(masks), advantages.values, advantages.kept, weight)
+        for _ in range(settings.inner_epochs):
+            policy = _policy(logits, offsets, settings)
+            if rollout is not None:
+                loss = surrogate(policy, rollout, objective, old=old, reference=reference).loss
+            else:
+                drift = (policy.kl(reference) * weight[:, 0]).mean()
+                value = rewards(policy.proposal[:, :, None], truth).total.mean()
+                loss = settings.reference_kl_coef * drift - value
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return logits + _spread(offsets.detach(), logits)
+
+
+def _policy(logits: Tensor, offsets: Tensor, settings: RefineSettings) -> BetaMaskPolicy:
+    return BetaMaskPolicy.around(torch.sigmoid(logits + _spread(offsets, logits)), settings.concentration)
+
+
+def _spread(offsets: Tensor, logits: Tensor) -> Float[Tensor, "1 q bands steps"]:
+    wide = F.interpolate(offsets, size=logits.shape[-2:], mode="bilinear", align_corners=False)
+    return wide[:, 0][None]

@@ -1,0 +1,56 @@
+"""Refining one recording by policy search: it climbs a reward without gradient and stays near when told to."""
+
+import pytest
+import torch
+
+from marssep.reward.grid import GridRewards, GridRewardSettings, GridTruth
+from marssep.reward.recogniser import Recogniser, RecogniserSettings
+from marssep.separate.refining import RefineSettings, refine, refine_directly
+
+
+@pytest.fixture(scope="module")
+def recogniser() -> Recogniser:
+    generator = torch.Generator().manual_seed(3)
+    sounds = torch.rand(60, 32, 24, generator=generator) * 0.1
+    for row in range(60):
+        sounds[row, (row % 2) * 16 : (row % 2) * 16 + 16] += 2.0
+    return Recogniser.fit(sounds, ["low", "high"] * 30, RecogniserSettings(trees=30))
+
+
+def _asked(label: int) -> GridTruth:
+    """Low and high sound at once; one of them is asked for, and nothing else is known."""
+    nothing = torch.zeros(1, 1, 32, 24)
+    power = torch.ones(1, 32, 24)
+    return GridTruth(power, nothing, nothing, torch.ones(32, 1), torch.zeros(1, 1, 4), torch.tensor([[label]]))
+
+
+@pytest.mark.parametrize("name", ["low", "high"])
+def test_the_recogniser_is_convinced_and_the_mask_leans_to_what_was_asked_for(recogniser, name):
+    rewards = GridRewards(GridRewardSettings(weights={"recogniser": 1.0}), recogniser=recogniser)
+    truth, logits = _asked(recogniser.number[name]), torch.zeros(1, 1, 32, 24)
+    made = refine(logits, truth, rewards, RefineSettings(steps=30, blocks=4, reference_kl_coef=0.0))
+    before, after = (float(rewards(torch.sigmoid(each)[:, :, None], truth).total) for each in (logits, made))
+    assert after > before + 0.1
+    low, high = float(made[0, 0, :16].mean()), float(made[0, 0, 16:].mean())
+    assert (low > high) == (name == "low")
+    same = refine(logits, truth, rewards, RefineSettings(steps=30, blocks=4, reference_kl_coef=0.0))
+    assert torch.equal(made, same)
+
+
+def test_a_strong_pull_to_the_first_policy_keeps_the_mask(recogniser):
+    rewards = GridRewards(GridRewardSettings(weights={"recogniser": 1.0}), recogniser=recogniser)
+    moved = [
+        refine(torch.zeros(1, 1, 32, 24), _asked(0), rewards, RefineSettings(blocks=4, reference_kl_coef=pull)).std()
+        for pull in (0.0, 100.0)
+    ]
+    assert moved[1] < 0.3 * moved[0]
+
+
+def test_a_gradient_finds_what_it_can_see():
+    truth = _asked(0)
+    target = torch.zeros(1, 1, 32, 24)
+    target[:, :, :16] = 1.0
+    known = GridTruth(truth.power, target, target.clone(), truth.cell_weight, truth.name, truth.label)
+    rewards = GridRewards(GridRewardSettings(weights={"si_sdr": 1.0}))
+    made = refine_directly(torch.zeros(1, 1, 32, 24), known, rewards, RefineSettings(blocks=4))
+    assert float(made[0, 0, :14].mean()) > 0.5 > -0.5 > float(made[0, 0, 18:].mean())
