@@ -153,3 +153,26 @@ def questions(
     }
     _write(results, found)
     print(results)
+
+
+@app.command
+def report(results: Path = Path("results/reinforcement.json"), *, picture: Path | None = None) -> None:
+    """Print the table of a study in Markdown.
+
+    Args:
+        results: What `marssep study reinforce` wrote.
+        picture: Draw the differences into this PNG file, too.
+    """
+    import json
+
+    from marssep.errors import InputError
+    from marssep.evaluate.study.table import draw_study, study_table
+
+    try:
+        found = json.loads(results.read_text(encoding="utf-8"))
+        table = study_table(found)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{results}: not the results of a study ({error}); run 'marssep study reinforce'.") from None
+    print(table, end="")
+    if picture is not None:
+        draw_study(found, picture)

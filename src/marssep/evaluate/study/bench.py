@@ -1,6 +1,6 @@
 """The mixtures that every row of the study is scored on, prepared once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +16,16 @@ from marssep.metrics import si_sdr_improvement
 from marssep.model import MaskNetwork, normalise
 from marssep.query import Modality, QueryEncoder, fuse
 from marssep.query.bank import EmbeddingBank
+from marssep.reward.grid import GridTruth
 from marssep.reward.recogniser import Recogniser
 from marssep.spectral import Spectrogram
 from marssep.train.probe import Judge
 
-SCALES = (0.7, 1.0, 1.4, 2.0, 2.8)
+SCALES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0)
 """Logit scales that validation chooses from."""
 KINDS = ("text", "audio", "image", "composed")
+Refine = Callable[[Tensor, GridTruth], Tensor]
+"""Logits `[1, q, bands, steps]` and what is known of the recording to other logits."""
 Row = dict[str, float | str]
 """Scores of one query: mixture, kind, target, si_sdri and, where it was listened to, what the listeners say."""
 
@@ -53,6 +56,7 @@ class _Case:
     targets: tuple[int, ...]
     chosen: int
     label: str
+    labels: tuple[str, ...]
 
 
 class Bench:
@@ -96,22 +100,32 @@ class Bench:
         return {scale: float(np.mean(values)) for scale, values in found.items()}
 
     @torch.no_grad()
-    def score(self, network: MaskNetwork, *, scale: float, ears: Ears) -> list[Row]:
-        """One row per query; the listeners hear one target per mixture, asked for by text."""
+    def score(self, network: MaskNetwork, *, scale: float, ears: Ears, refine: Refine | None = None) -> list[Row]:
+        """One row per query; the listeners hear one target per mixture, asked for by text.
+
+        Args:
+            network: in evaluation mode.
+            scale: of the logits.
+            ears: who listens.
+            refine: changes the logits of the queries by text, mixture by mixture.
+        """
         rows: list[Row] = []
         heard: list[tuple[Row, str, Tensor]] = []
         for case in self.cases:
-            rows += self._score(case, network, scale, ears=ears, heard=heard)
+            logits = scale * network(case.power, case.query).logits[0].float()
+            if refine is not None:
+                asked = [row for row, kind in enumerate(case.kinds) if kind == "text"]
+                truth = self._unknown(case, asked, ears.recogniser)
+                with torch.enable_grad():
+                    logits[asked] = refine(logits[None, asked], truth)[0]
+            rows += self._score(case, logits, ears=ears, heard=heard)
         if ears.recogniser is not None:
             _recognise(ears.recogniser, [entry for entry in heard if entry[1] in ears.recogniser.number])
         return rows
 
-    def _score(
-        self, case: _Case, network: MaskNetwork, scale: float, *, ears: Ears, heard: list[tuple[Row, str, Tensor]]
-    ) -> list[Row]:
+    def _score(self, case: _Case, logits: Tensor, *, ears: Ears, heard: list[tuple[Row, str, Tensor]]) -> list[Row]:
         """Rows of one mixture; what the recogniser is to hear is added to `heard`."""
-        logits = network(case.power, case.query).logits[0].float()
-        estimate = self._apply(torch.sigmoid(scale * logits), case)
+        estimate = self._apply(torch.sigmoid(logits), case)
         targets = case.sources[list(case.targets)]
         gain = si_sdr_improvement(estimate, targets, mixture=case.mixture.expand_as(estimate))
         rows: list[Row] = []
@@ -129,6 +143,15 @@ class Bench:
                 heard.append((found, case.label, power[0]))
             rows.append(found)
         return rows
+
+    @staticmethod
+    def _unknown(case: _Case, rows: Sequence[int], recogniser: Recogniser | None) -> GridTruth:
+        """What may be known of a recording when it is separated: its power and what is asked for."""
+        number = recogniser.number if recogniser is not None else {}
+        nothing = torch.zeros(1, len(rows), *case.power.shape[1:])
+        labels = torch.tensor([[number.get(case.labels[case.targets[row]], -1) for row in rows]])
+        weight = torch.ones(case.power.shape[1], 1)
+        return GridTruth(case.power, nothing, nothing, weight, case.query[:, rows], labels)
 
     def _listen(self, estimate: Tensor, target: Tensor, case: _Case, *, name: Float[Tensor, "1 d"], ears: Ears) -> Row:
         embedding = ears.encoder.embed_audio(estimate, sample_rate=CORPUS_RATE)
@@ -172,6 +195,7 @@ class Bench:
             tuple(targets),
             chosen,
             spec.sources[chosen].label,
+            tuple(source.label for source in spec.sources),
         )
 
 

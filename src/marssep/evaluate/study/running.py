@@ -15,18 +15,20 @@ import torch
 
 from marssep import __version__
 from marssep.corpus.store import MANIFEST, Corpus
-from marssep.evaluate.study.bench import Bench, Ears
+from marssep.evaluate.study.bench import Bench, Ears, Refine
 from marssep.evaluate.study.pool import BatchPool, fill_pool
 from marssep.evaluate.study.variants import Variant
 from marssep.model import MaskNetwork, load_model
 from marssep.query.bank import EmbeddingBank
+from marssep.reward.grid import GridRewards, GridRewardSettings
 from marssep.reward.student import GridStudent
+from marssep.separate.refining import RefineSettings, refine, refine_directly
 from marssep.settings import Settings
 from marssep.train.batches import TrainingBatches
 from marssep.train.reinforce import ReinforceRun, RewardParts
 from marssep.train.reinforce_settings import ReinforceSettings
 
-POOL = 360
+POOL = 240
 """Training batches of 8 mixtures: what the longest row needs."""
 
 
@@ -99,6 +101,8 @@ def run_study(
     files = []
     for seed in plan.seeds:
         for variant in plan.variants:
+            if not variant.trains and variant.refined != "search" and seed != plan.seeds[0]:
+                continue  # nothing in it is random
             path = output / "rows" / f"{_slug(variant.name)}-{seed}.json"
             files.append(path)
             if not path.exists():
@@ -108,7 +112,8 @@ def run_study(
                 means = {scale: sum(row[scale] for row in scores) / len(scores) for scale in scores[0]}
                 scale = max(means, key=lambda each: means[each]) if variant.scaled else 1.0
                 test = bench(plan.test, plan.mixtures, ("text", "audio", "image", "composed"))
-                rows = test.score(network, scale=scale, ears=parts.ears)
+                climb = _refinement(variant, seed, parts)
+                rows = test.score(network, scale=scale, ears=parts.ears, refine=climb)
                 found = {
                     "variant": variant.name,
                     "seed": seed,
@@ -126,6 +131,19 @@ def run_study(
     return files
 
 
+def _refinement(variant: Variant, seed: int, parts: StudyParts) -> Refine | None:
+    if variant.refined is None:
+        return None
+    search = variant.refined == "search"
+    rewards = GridRewards(
+        GridRewardSettings(weights={"recogniser" if search else "text": 1.0}),
+        student=parts.student,
+        recogniser=parts.ears.recogniser,
+    )
+    climb, settings = (refine if search else refine_directly), RefineSettings(seed=seed)
+    return lambda logits, truth: climb(logits, truth, rewards, settings)
+
+
 def _train(
     plan: StudyPlan, variant: Variant, seed: int, parts: StudyParts, output: Path
 ) -> tuple[MaskNetwork, dict[str, Any]]:
@@ -133,6 +151,9 @@ def _train(
     if not variant.trains:
         return load_model(settings.start or "default").network.eval(), {}
     folder = output / "runs" / f"{_slug(variant.name)}-{seed}"
+    record = folder / "training.json"
+    if record.is_file():  # trained before, and not scored yet
+        return load_model(folder / "last").network.eval(), json.loads(record.read_text(encoding="utf-8"))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     run = ReinforceRun(
@@ -156,9 +177,9 @@ def _train(
         "first": journal[0] if journal else {},
         "last": journal[-1] if journal else {},
     }
-    network = run.separator().eval()
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-    return network, training
+    record.write_text(json.dumps(training), encoding="utf-8")
+    return load_model(folder / "last").network.eval(), training
 
 
 def _settings(plan: StudyPlan, changes: Sequence[str]) -> ReinforceSettings:

@@ -24,7 +24,7 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     "recognised": ("recognised", "text"),
 }
 """Column -> (score, kind of query)."""
-DEFAULT, BLACK_BOX = "reinforced", "recogniser"
+DEFAULT, BLACK_BOX = "reinforced", ("recogniser", "refined by search")
 _REPORTED = {"si_sdri": "si_sdri", "judge": "judge", "text_similarity": "text_similarity"}
 
 
@@ -33,7 +33,7 @@ def summarise(files: Sequence[Path]) -> dict[str, Any]:
 
     Every figure of a row is a mean over mixtures and seeds. `against_start` and `against_control` are paired
     differences: the same mixtures, the same seed. `gain_over_best_control` compares the default row with the best
-    control on each figure, and the row that was rewarded by the recogniser with the best one that was not.
+    control on each figure, and the best row that was rewarded by the recogniser with the best one that was not.
 
     Args:
         files: of rows and seeds, from `run_study`.
@@ -67,7 +67,7 @@ def summarise(files: Sequence[Path]) -> dict[str, Any]:
         out.append(entry)
     first = next(iter(next(iter(rows.values())).values()))
     summary: dict[str, Any] = {"facts": first["facts"], "rows": out}
-    if DEFAULT in tables:
+    if DEFAULT in tables and controls:
         summary["gain_over_best_control"] = _gains(tables, controls)
         for entry in out:
             if entry["role"] != "start":
@@ -84,11 +84,14 @@ def _gains(tables: Mapping[str, Mapping[str, np.ndarray]], controls: Sequence[st
     for key, figure in _REPORTED.items():
         best = max(controls, key=lambda name: _mean(tables[name][figure]))
         gains[key] = {"control": best, **asdict(_difference(tables[DEFAULT][figure], tables[best][figure]))}
-    if BLACK_BOX in tables:
-        others = [name for name in tables if name != BLACK_BOX]
-        best = max(others, key=lambda name: _mean(tables[name]["recogniser"]))
-        own, other = tables[BLACK_BOX]["recogniser"], tables[best]["recogniser"]
-        gains["black_box"] = {"control": best, **asdict(_difference(own, other))}
+    rewarded = [name for name in BLACK_BOX if name in tables]
+    if rewarded:
+        own, other = (
+            max(names, key=lambda name: _mean(tables[name]["recogniser"]))
+            for names in (rewarded, [name for name in tables if name not in BLACK_BOX])
+        )
+        difference = _difference(tables[own]["recogniser"], tables[other]["recogniser"])
+        gains["black_box"] = {"row": own, "control": other, **asdict(difference)}
     return gains
 
 

@@ -15,6 +15,8 @@ class Variant:
         changes: overrides of the preset; empty with `trains` False leaves the warm start as it is.
         trains: whether anything is trained.
         scaled: whether its logit scale is chosen on validation; False keeps 1.
+        refined: what every recording is refined by, if anything: a search for what the recogniser says, or the
+            gradient of the similarity to the name.
     """
 
     name: str
@@ -23,12 +25,13 @@ class Variant:
     changes: tuple[str, ...] = ()
     trains: bool = True
     scaled: bool = True
+    refined: Literal["search", "gradient"] | None = None
 
 
 _SUPERVISED = ('objective="supervised"', "inner_epochs=1")
 _DIRECT = ('objective="direct"', "inner_epochs=1")
-_TWICE = "steps=240"  # as many updates as 120 rollouts with 2 inner epochs
-_LONGER = "steps=360"  # about as much time; benchmarks/reinforce_step.py has the ratio
+_TWICE = "steps=160"  # as many updates as 80 rollouts with 2 inner epochs
+_LONGER = "steps=240"  # about as much time; benchmarks/reinforce_step.py has the ratio
 _PAPER = ('advantage.kind="paper"', "group_size=1", 'exploration.kind="independent"', "exploration.antithetic=false")
 _RECOGNISED = "reward.weights={recogniser=1.0}"
 
@@ -89,6 +92,20 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("concentration 30", "k = 30", "reinforced", ("concentration.value=30.0",)),
     Variant("concentration predicted", "k of every cell by a head", "reinforced", ('concentration.kind="predicted"',)),
     Variant("recogniser", "the reward no gradient can pass: a forest's decision", "reinforced", (_RECOGNISED,)),
+    Variant(
+        "refined by gradient",
+        "every recording by itself: gradient of the similarity to the name",
+        "control",
+        trains=False,
+        refined="gradient",
+    ),
+    Variant(
+        "refined by search",
+        "every recording by itself: policy search for what the recogniser says",
+        "reinforced",
+        trains=False,
+        refined="search",
+    ),
 )
 """In the order of the table."""
 
