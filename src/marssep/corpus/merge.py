@@ -26,8 +26,17 @@ def merge(folders: Sequence[str | os.PathLike[str]], output: str | os.PathLike[s
     if mixed:
         name, splits = mixed[0]
         raise CorpusError(f"recording '{name}' is in splits {', '.join(splits)}; leave one of the corpora out.")
+    return copy_items(corpus, corpus.items, target)
+
+
+def copy_items(corpus: Corpus, items: Sequence[Item], target: Path) -> list[Item]:
+    """Items of a corpus, packed or not, as plain files named by their ids in another folder, with their manifest.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
     merged = []
-    for item in corpus.items:
+    for item in items:
         name, member = split_path(item.path)
         path = f"{item.id}{PurePosixPath(member or name).suffix}"
         try:

@@ -30,6 +30,7 @@ class Origin:
     Attributes:
         label, split, recording, source, licence: as in `Item`.
         key: last part of the id; None makes it from `source`.
+        captions: texts that describe this one; by default those of its class.
     """
 
     label: str
@@ -38,6 +39,7 @@ class Origin:
     source: str
     licence: str
     key: str | None = None
+    captions: tuple[str, ...] = ()
 
 
 class CorpusBuilder:
@@ -72,6 +74,8 @@ class CorpusBuilder:
         """
         mono = to_mono(waveform)
         mono = trim_silence(mono, sample_rate)[: int(MAX_SECONDS * sample_rate)]
+        if len(mono) == 0:  # nothing but silence
+            return None
         mono = resample(mono, from_rate=sample_rate, to_rate=CORPUS_RATE)
         peak = float(np.abs(mono).max(initial=0.0))
         if len(mono) < MIN_SECONDS * CORPUS_RATE or peak < 1e-4:
@@ -116,7 +120,7 @@ class CorpusBuilder:
             kind="image" if kind == "image" else "audio",
             path=path,
             label=origin.label,
-            captions=sound.captions,
+            captions=origin.captions or sound.captions,
             group=sound.group,
             split=origin.split,
             recording=origin.recording,
