@@ -31,3 +31,7 @@ class UsageError(MarssepError):
 
 class SettingsError(UsageError):
     """A preset or an override has an unknown key or a value that is out of range."""
+
+
+class CancelledError(MarssepError):
+    """The caller's callback asked to stop; nothing was left behind."""

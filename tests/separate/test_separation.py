@@ -8,7 +8,7 @@ import pytest
 
 from marssep import Separator, read_audio, write_audio
 from marssep.errors import OutputError
-from marssep.separate.separation import slug
+from marssep.separate.naming import slug
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,22 @@
 
 import io
 import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from marssep.errors import OutputError
-from marssep.separate.blocks import grid_power
-from marssep.separate.separation import Separation
+from marssep.separate.blocks import block_power, walk
+from marssep.separate.sources import Source
+from marssep.spectral import Spectrogram
 
 _RANGE_DB = 70.0
 _TICKS_HZ = (0, 500, 1000, 2000, 4000, 8000, 16000)
@@ -20,7 +25,27 @@ _TICKS_HZ = (0, 500, 1000, 2000, 4000, 8000, 16000)
 _MOST_COLUMNS = 2000
 
 
-def draw_separation(separation: Separation, path: str | os.PathLike[str]) -> None:
+@dataclass(frozen=True)
+class Scene:
+    """What a picture shows.
+
+    Attributes:
+        waveforms: by the titles of their panels, the mixture first.
+        mask: columns of the mask on the grid, in order and in pieces of any length.
+        length: samples per channel.
+        presence: probability that the sound is there.
+        spectral: way between waveform and grid.
+    """
+
+    waveforms: Mapping[str, Source]
+    mask: Iterable[Float[Tensor, "bands _"]]
+    length: int
+    presence: float
+    spectral: Spectrogram
+
+
+@torch.inference_mode()
+def draw_scene(scene: Scene, path: str | os.PathLike[str]) -> None:
     """Write a PNG with four panels over the same time and frequency axes; the three spectrograms share one scale.
 
     Raises:
@@ -29,27 +54,24 @@ def draw_separation(separation: Separation, path: str | os.PathLike[str]) -> Non
     path = Path(path)
     figure = Figure(figsize=(11, 9), layout="constrained")
     axes = figure.subplots(4, 1, sharex=True, sharey=True)
-    mixture = _decibels(separation, separation.mixture)
-    top = float(mixture.max())
-    panels = {
-        "mixture": mixture,
-        f"target: {_asked_for(separation)}": _decibels(separation, separation.target),
-        "residual": _decibels(separation, separation.residual),
-    }
-    extent = (0.0, separation.target.shape[-1] / separation.sample_rate, -0.5, len(separation.grid_mask) - 0.5)
+    sample_rate = next(iter(scene.waveforms.values())).sample_rate
+    n_steps = scene.spectral.n_steps(scene.spectral.n_frames(scene.length, sample_rate))
+    powers = {title: _shrink(_powers(each, scene.spectral), n_steps) for title, each in scene.waveforms.items()}
+    panels = {title: 10.0 * np.log10(power + 1e-12) for title, power in powers.items()}
+    mask = _shrink(scene.mask, n_steps)
+    top = max(float(next(iter(panels.values())).max()), -110.0)
+    extent = (0.0, scene.length / sample_rate, -0.5, len(mask) - 0.5)
     for axis, (title, values) in zip(axes, panels.items(), strict=False):
         image = axis.imshow(
-            _shrink(values), origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - _RANGE_DB, vmax=top
+            values, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - _RANGE_DB, vmax=top
         )
         axis.set_title(title, loc="left", fontsize=10, parse_math=False)  # a query may hold a dollar sign
     figure.colorbar(image, ax=list(axes[:3]), label="level (dB)")
-    image = axes[3].imshow(
-        _shrink(separation.grid_mask), origin="lower", aspect="auto", extent=extent, cmap="viridis", vmin=0, vmax=1
-    )
-    axes[3].set_title(f"mask (presence {separation.presence:.2f})", loc="left", fontsize=10)
+    image = axes[3].imshow(mask, origin="lower", aspect="auto", extent=extent, cmap="viridis", vmin=0, vmax=1)
+    axes[3].set_title(f"mask (presence {scene.presence:.2f})", loc="left", fontsize=10)
     figure.colorbar(image, ax=axes[3], label="share kept")
     axes[3].set_xlabel("time (s)")
-    _label_frequencies(axes, separation)
+    _label_frequencies(axes, scene.spectral, sample_rate)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     partial = path.with_name(path.name + ".partial")
@@ -60,28 +82,40 @@ def draw_separation(separation: Separation, path: str | os.PathLike[str]) -> Non
         raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another output folder.") from None
 
 
-def _decibels(separation: Separation, waveform: Float32[np.ndarray, "c n"]) -> np.ndarray:
-    power = grid_power(torch.from_numpy(waveform), separation.sample_rate, separation.spectral).numpy()
-    return 10.0 * np.log10(power + 1e-12)
-
-
-def _shrink(values: np.ndarray) -> np.ndarray:
-    factor = -(-values.shape[1] // _MOST_COLUMNS)
-    starts = np.arange(0, values.shape[1], factor)
-    return np.add.reduceat(values, starts, axis=1) / np.diff(np.append(starts, values.shape[1]))
-
-
-def _asked_for(separation: Separation) -> str:
-    query = separation.provenance.query
+def asked_for(query: Mapping[str, Any]) -> str:
+    """A query, as `describe_query` has it, as the title of a panel."""
     words = [f"{kind} '{query[kind]}'" for kind in ("text", "audio", "image") if query.get(kind)]
     if query.get("negative"):
         words.append(f"not '{query['negative']}'")
     return ", ".join(words)
 
 
-def _label_frequencies(axes: np.ndarray, separation: Separation) -> None:
-    frequencies = separation.spectral.band_frequencies().numpy()
-    highest = min(separation.sample_rate / 2, float(frequencies[-1]))
+def _powers(source: Source, spectral: Spectrogram) -> Iterable[Tensor]:
+    for block, excerpt in walk(source.pieces(), source.sample_rate, spectral):
+        yield block_power(block, excerpt.float(), source.sample_rate, spectral)
+
+
+def _shrink(pieces: Iterable[Tensor], n_steps: int) -> np.ndarray:
+    """Columns averaged down to what a screen shows."""
+    factor = -(-n_steps // _MOST_COLUMNS)
+    total = counts = None
+    at = 0
+    for piece in pieces:
+        if total is None or counts is None:
+            total, counts = torch.zeros(len(piece), -(-n_steps // factor)), torch.zeros(-(-n_steps // factor))
+        places = torch.arange(at, at + piece.shape[-1]) // factor
+        total.index_add_(1, places, piece)
+        counts.index_add_(0, places, torch.ones(len(places)))
+        at += piece.shape[-1]
+    assert total is not None
+    assert counts is not None
+    made: np.ndarray = (total / counts).numpy()
+    return made
+
+
+def _label_frequencies(axes: np.ndarray, spectral: Spectrogram, sample_rate: int) -> None:
+    frequencies = spectral.band_frequencies().numpy()
+    highest = min(sample_rate / 2, float(frequencies[-1]))
     ticks = [hertz for hertz in _TICKS_HZ if hertz <= highest]
     rows = np.interp(ticks, frequencies, np.arange(len(frequencies)))
     for axis in axes:

@@ -56,9 +56,47 @@ def embed_stretches(
     waveform: Float[Tensor, "c n"], sample_rate: int, encoder: QueryEncoder, *, seconds: float
 ) -> Float[Tensor, "s d"]:
     """Embeddings of the loudest stretches of a recording, at most `WINDOWS`; arguments as of `listen`."""
-    mono = waveform.mean(0)
-    size = min(len(mono), max(1, round(seconds * sample_rate)))
-    starts = torch.linspace(0, len(mono) - size, -(-len(mono) // size), dtype=torch.float64).round().long().tolist()
-    stretches = torch.stack([mono[start : start + size] for start in starts])
-    loudest = stretches.square().mean(-1).topk(min(WINDOWS, len(stretches))).indices
-    return torch.stack([encoder.embed_audio(stretches[k][None], sample_rate=sample_rate)[0] for k in loudest])
+    stretches = Stretches(sample_rate, seconds=seconds)
+    stretches.push(waveform)
+    return stretches.embed(encoder)
+
+
+class Stretches:
+    """The loudest stretches of a recording that comes in pieces; they lie side by side, the last ends with it.
+
+    Args:
+        sample_rate: Hz.
+        seconds: length of a stretch.
+    """
+
+    def __init__(self, sample_rate: int, *, seconds: float) -> None:
+        self._sample_rate = sample_rate
+        self._size = max(1, round(seconds * sample_rate))
+        self._held = torch.zeros(0)
+        self._new = 0  # samples at the end of `_held` that lie in no stretch yet
+        self._loudest: list[tuple[float, Tensor]] = []
+
+    def push(self, piece: Float[Tensor, "c _"]) -> None:
+        """Take the next samples."""
+        mono = piece.float().mean(0)
+        for part in mono.split(self._size):
+            self._held = torch.cat([self._held, part])
+            self._new += len(part)
+            if self._new >= self._size:
+                end = len(self._held) - (self._new - self._size)
+                self._keep(self._held[end - self._size : end])
+                self._new -= self._size
+                # What is left may be too short for a stretch and must borrow from the one before.
+                self._held = self._held[end - self._size :].clone()
+
+    def embed(self, encoder: QueryEncoder) -> Float[Tensor, "s d"]:
+        """Embeddings of the loudest, the loudest first, once the recording has ended."""
+        if self._new:
+            self._keep(self._held[-self._size :])
+            self._new = 0
+        made = [encoder.embed_audio(part[None], sample_rate=self._sample_rate)[0] for _, part in self._loudest]
+        return torch.stack(made)
+
+    def _keep(self, stretch: Tensor) -> None:
+        level = float(stretch.square().mean())
+        self._loudest = sorted([*self._loudest, (level, stretch.clone())], key=lambda each: -each[0])[:WINDOWS]

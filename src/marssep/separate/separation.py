@@ -1,8 +1,7 @@
-"""What a separation returns, and how it is saved."""
+"""What a separation in memory returns, and how it is saved."""
 
-import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,50 +9,14 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from marssep.audio import quantise, slug, write_audio
-from marssep.errors import OutputError
+from marssep.audio import quantise
+from marssep.separate.bundle import Bundle, Layout, natural_subtype, unlimited_subtype
+from marssep.separate.naming import query_slug
+from marssep.separate.provenance import Provenance, SavedFiles, make_folder, sidecar_row, write_sidecar
+from marssep.separate.sources import ArraySource
 from marssep.spectral import Spectrogram
 
-# Formats with fewer bits than 16 are widened, lossy ones decode to real numbers; both lists are soundfile's names.
-_SUBTYPES = {"PCM_S8": "PCM_16", "PCM_U8": "PCM_16", "ULAW": "PCM_16", "ALAW": "PCM_16"}
-_KEPT = {"PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"}
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where a result comes from, for the sidecar.
-
-    Attributes:
-        input: name of the file, or `waveform`.
-        input_sha256: of the file's bytes, or of the samples given.
-        subtype: sample format of the input file.
-        query: what was asked for, in words: `text`, `audio`, `image`, `weights`, `negative`.
-        model: name or path.
-        model_sha256: of the weights.
-        presence_threshold: presence below which a sound counts as absent.
-        attenuated_db: by how much the target was turned down because the sound is absent; 0 if it was not.
-        versions: of marssep and torch.
-    """
-
-    input: str
-    input_sha256: str
-    subtype: str
-    query: dict[str, Any]
-    model: str
-    model_sha256: str
-    presence_threshold: float
-    attenuated_db: float
-    versions: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class SavedFiles:
-    """Paths that `Separation.save` wrote."""
-
-    target: Path
-    residual: Path
-    sidecar: Path
-    picture: Path | None
+_ON_GRID = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "ULAW", "ALAW"}
 
 
 @dataclass(frozen=True)
@@ -107,7 +70,7 @@ class Separation:
             OutputError: if the folder cannot be made or written to.
         """
         folder = Path(folder)
-        _make_folder(folder)
+        make_folder(folder)
         name = name or self.default_name
         files = SavedFiles(
             target=folder / f"{name}.target.wav",
@@ -115,59 +78,54 @@ class Separation:
             sidecar=folder / f"{name}.json",
             picture=folder / f"{name}.png" if picture else None,
         )
-        subtype = self._wav_subtype()
-        mixture = self.mixture
-        target = quantise(self.target, subtype=subtype)
-        write_audio(files.target, target, sample_rate=self.sample_rate, subtype=subtype)
-        write_audio(files.residual, mixture - target, sample_rate=self.sample_rate, subtype=subtype)
+        subtype = natural_subtype(self.provenance.subtype)
+        if not self._write(files, subtype):
+            self._write(files, unlimited_subtype(self.provenance.subtype), last=True)
         if files.picture is not None:
-            from marssep.separate.picture import draw_separation
-
-            draw_separation(self, files.picture)
-        _write_text(files.sidecar, json.dumps(self.sidecar(files), indent=1, ensure_ascii=False) + "\n")
+            self._draw(files.picture)
+        write_sidecar(files.sidecar, self.sidecar(files))
         return files
 
     def sidecar(self, files: SavedFiles) -> dict[str, Any]:
         """What `save` writes as JSON."""
-        channels, length = self.target.shape
-        return {
-            "target": files.target.name,
-            "residual": files.residual.name,
-            "picture": files.picture.name if files.picture else None,
-            "presence": round(self.presence, 6),
-            "present": self.present,
-            "sample_rate": self.sample_rate,
-            "channels": channels,
-            "length": length,
-            "duration": length / self.sample_rate,
-        } | asdict(self.provenance)
+        return sidecar_row(
+            files,
+            self.provenance,
+            presence=self.presence,
+            present=self.present,
+            sample_rate=self.sample_rate,
+            shape=self.target.shape,
+        )
 
     @property
     def default_name(self) -> str:
         """Input and query as the beginning of a file name, e.g. `talk.dog-barking`."""
-        query = self.provenance.query
-        asked = [query[kind] for kind in ("text", "audio", "image") if query.get(kind)]
-        if query.get("negative"):
-            asked.append(f"not {query['negative']}")
-        return f"{Path(self.provenance.input).stem}.{slug(' '.join(Path(word).stem for word in asked))}"
+        return f"{Path(self.provenance.input).stem}.{query_slug(self.provenance.query)}"
 
-    def _wav_subtype(self) -> str:
-        subtype = _SUBTYPES.get(self.provenance.subtype, self.provenance.subtype)
-        peak = max(float(np.abs(self.target).max()), float(np.abs(self.residual).max()))
-        return subtype if subtype in _KEPT and (peak <= 1.0 or subtype in {"FLOAT", "DOUBLE"}) else "FLOAT"
+    def _write(self, files: SavedFiles, subtype: str, *, last: bool = False) -> bool:
+        """Whether all samples fitted; nothing appears if not."""
+        channels, frames = self.target.shape
+        # The sum of the two is off by a rounding error where the input was not.
+        mixture = quantise(self.mixture, subtype=natural_subtype(self.provenance.subtype))
+        layout = Layout(self.sample_rate, channels, frames, on_grid=self.provenance.subtype in _ON_GRID)
+        with Bundle([files.target], files.residual, layout=layout, subtype=subtype) as bundle:
+            bundle.write([self.target], mixture)
+            if bundle.clipped and not last:
+                return False
+            bundle.finish()
+            bundle.publish()
+        return True
 
+    def _draw(self, path: Path) -> None:
+        from marssep.separate.picture import Scene, asked_for, draw_scene
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot make this output folder ({error.strerror}); choose another.") from None
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another output folder.") from None
+        titles = {
+            "mixture": self.mixture,
+            f"target: {asked_for(self.provenance.query)}": self.target,
+            "residual": self.residual,
+        }
+        waveforms = {
+            title: ArraySource(torch.from_numpy(wave), self.sample_rate, title) for title, wave in titles.items()
+        }
+        mask = [torch.from_numpy(self.grid_mask)]
+        draw_scene(Scene(waveforms, mask, self.target.shape[-1], self.presence, self.spectral), path)

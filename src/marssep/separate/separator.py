@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,22 +14,23 @@ from torch import Tensor
 
 import marssep
 from marssep.audio import Audio, check_waveform, read_audio
-from marssep.errors import InputError, ModelError
+from marssep.errors import ModelError
 from marssep.model import LoadedModel, load_model
-from marssep.query import Modality, Query, QueryEncoder, Readings, embed_query, load_encoder, read_query
-from marssep.separate.blocks import apply_mask, grid_power
-from marssep.separate.chunks import propose
-from marssep.separate.presence import Evidence, listen
-from marssep.separate.separation import Provenance, Separation
-from marssep.separate.settling import settle
+from marssep.query import Modality, Query, QueryEncoder, load_encoder
+from marssep.separate.asked import Asked
+from marssep.separate.files import FileJob, FileResult, FileSettings
+from marssep.separate.naming import Naming, ResultPaths, describe_query
+from marssep.separate.progress import Watch
+from marssep.separate.provenance import Provenance
+from marssep.separate.separation import Separation
+from marssep.separate.sources import ArraySource, check_rate
+from marssep.separate.streaming import Stream, Verdict
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Recording = str | os.PathLike[str] | tuple[np.ndarray, int] | Audio
 """A file, or a waveform `[n]` or `[c, n]` with its sample rate in hertz."""
-
-_LOWEST_RATE, _HIGHEST_RATE = 1000, 1_536_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,65 +112,122 @@ class Separator:
 
     def separate_query(self, input: Recording, query: Query, *, gate: bool = True) -> Separation:
         """As `separate`, with the query as one value."""
-        readings = read_query(query, self.encoder)
-        embedding = self.embed(query, readings)
-        source = _load(input)
-        sample_rate = source.audio.sample_rate
-        waveform = torch.from_numpy(np.ascontiguousarray(source.audio.waveform))
-        config, spectral = self.model.config, self.model.spectral
-        with torch.inference_mode():
-            power = grid_power(waveform, sample_rate, spectral)
-            settled = None
-            if readings is not None:
-                settled = settle(
-                    self.model, self.encoder, readings, mixture=waveform, sample_rate=sample_rate, power=power
-                )
-                embedding[0] = settled.embedding
-            proposal = propose(self.model.network, power, embedding, chunk_steps=config.chunk_steps)
-            target = apply_mask(waveform, proposal.mask, sample_rate, spectral)
-            match = 0.0
-            if config.presence_match:
-                seconds = self.model.chunk_seconds
-                match = listen(target, sample_rate, embedding[0], self.encoder, seconds=seconds)
-            logit = proposal.presence if settled is None else settled.presence
-            presence = Evidence(logit, match).presence(config)
-            present = presence >= config.presence_threshold
-            attenuated_db = config.absent_attenuation_db if gate and not present else 0.0
-            target *= 10.0 ** (-attenuated_db / 20.0)
-            residual = waveform - target
-        return Separation(
-            target=target.numpy(),
-            residual=residual.numpy(),
-            grid_mask=proposal.mask.numpy(),
-            presence=presence,
-            present=present,
-            sample_rate=sample_rate,
-            spectral=spectral,
-            provenance=Provenance(
-                input=source.name,
-                input_sha256=source.sha256,
-                subtype=source.audio.subtype,
-                query=_describe(query),
-                model=self.name,
-                model_sha256=self.model.sha256,
-                presence_threshold=config.presence_threshold,
-                attenuated_db=attenuated_db,
-                versions={"marssep": marssep.__version__, "torch": str(torch.__version__)},
-            ),
-        )
+        return self.separate_queries(input, [query], gate=gate)[0]
 
-    def embed(self, query: Query, readings: Readings | None = None) -> Float[Tensor, "q d"]:
-        """The target's embedding and, if a negative works in the logits, that as a second row.
+    def separate_queries(
+        self,
+        input: Recording,
+        queries: Sequence[Query],
+        *,
+        gate: bool = True,
+        shares: bool = False,
+        watch: Watch | None = None,
+    ) -> list[Separation]:
+        """Several queries in one pass; the network's encoder sees the recording once.
 
         Args:
-            query: what is asked for.
-            readings: of the same query, if it was read already; saves looking at the picture again.
+            input: as of `separate`.
+            queries: what is asked for.
+            gate: as of `separate`.
+            shares: let the queries compete: their masks and that of the rest add up to one.
+            watch: called on the way; may cancel by returning False.
+
+        Raises:
+            InputError: if the recording or the queries' files cannot be used.
+            CancelledError: if the watch says so.
         """
-        with torch.inference_mode():
-            rows = [embed_query(query, self.encoder) if readings is None else readings.embedding]
-            if query.negative and query.negative_in == "logits":
-                rows.append(self.encoder.embed_text([query.negative])[0])
-            return torch.stack(rows)
+        asked = Asked.of(queries, self.encoder, shares=shares)
+        loaded = _load(input)
+        sample_rate = loaded.audio.sample_rate
+        waveform = torch.from_numpy(np.ascontiguousarray(loaded.audio.waveform))
+        source = ArraySource(waveform, sample_rate, loaded.name)
+        with Stream(source, self.model, self.encoder, asked, watch=watch) as stream:
+            stream.propose()
+            targets = [torch.empty_like(waveform) for _ in queries]
+            for part in stream.render(range(len(queries)), listening=True):
+                for target, made in zip(targets, part.targets, strict=True):
+                    target[:, part.block.start : part.block.stop] = made
+            verdicts = stream.verdicts(gate=gate)
+            masks = stream.masks.read(slice(None))
+        results = []
+        for query, free, mask, verdict in zip(queries, targets, masks, verdicts, strict=True):
+            target = free.mul_(verdict.gain)
+            results.append(
+                Separation(
+                    target=target.numpy(),
+                    residual=(waveform - target).numpy(),
+                    grid_mask=mask.numpy(),
+                    presence=verdict.presence,
+                    present=verdict.present,
+                    sample_rate=sample_rate,
+                    spectral=self.model.spectral,
+                    provenance=self.provenance(
+                        query,
+                        verdict,
+                        input=loaded.name,
+                        input_sha256=loaded.sha256,
+                        subtype=loaded.audio.subtype,
+                        settings={"gate": gate, "shares": shares},
+                    ),
+                )
+            )
+        return results
+
+    def separate_file(
+        self,
+        path: str | os.PathLike[str],
+        queries: Sequence[Query],
+        output: str | os.PathLike[str] | Sequence[ResultPaths] = "separated",
+        *,
+        settings: FileSettings | None = None,
+        watch: Watch | None = None,
+    ) -> list[FileResult]:
+        """Separate a file of any length from disk to disk, in constant memory.
+
+        Args:
+            path: the recording.
+            queries: what is asked for, all in one pass.
+            output: folder of the results, or where each query's results go.
+            settings: what to write and how.
+            watch: called on the way; may cancel by returning False, and then nothing is left behind.
+
+        Raises:
+            InputError: if the recording or the queries' files cannot be used.
+            OutputError: if the results cannot be written.
+            CancelledError: if the watch says so.
+        """
+        settings = settings or FileSettings()
+        if isinstance(output, str | os.PathLike):
+            output = Naming(output).paths(path, queries, shares=settings.shares)
+        return FileJob(self, Path(path), queries, output, settings=settings).run(watch)
+
+    def provenance(
+        self,
+        query: Query,
+        verdict: Verdict,
+        *,
+        input: str,
+        input_sha256: str,
+        subtype: str,
+        settings: dict[str, Any],
+    ) -> Provenance:
+        """Where a result of this separator comes from; arguments as the attributes of `Provenance`."""
+        return Provenance(
+            input=input,
+            input_sha256=input_sha256,
+            subtype=subtype,
+            query=describe_query(query),
+            model=self.name,
+            model_sha256=self.model.sha256,
+            presence_threshold=self.model.config.presence_threshold,
+            attenuated_db=verdict.attenuated_db,
+            versions={"marssep": marssep.__version__, "torch": str(torch.__version__)},
+            settings=settings,
+        )
+
+    def embed(self, query: Query) -> Float[Tensor, "q d"]:
+        """The target's embedding and, if a negative works in the logits, that as a second row."""
+        return Asked.of([query], self.encoder).rows()[0]
 
 
 def _load(input: Recording) -> _Input:
@@ -184,26 +242,5 @@ def _load(input: Recording) -> _Input:
         audio = read_audio(path)
         with path.open("rb") as file:
             loaded = _Input(audio, str(path), hashlib.file_digest(file, "sha256").hexdigest())
-    if not _LOWEST_RATE <= loaded.audio.sample_rate <= _HIGHEST_RATE:
-        raise InputError(
-            f"{loaded.name}: a sample rate of {loaded.audio.sample_rate} Hz is outside {_LOWEST_RATE} to "
-            f"{_HIGHEST_RATE} Hz; check the header or resample first."
-        )
+    check_rate(loaded.audio.sample_rate, name=loaded.name)
     return loaded
-
-
-def _describe(query: Query) -> dict[str, Any]:
-    """The query in JSON's terms: files by name, waveforms and pictures in memory by what they are."""
-
-    def named(value: Any) -> str | None:
-        if value is None or isinstance(value, str | os.PathLike):
-            return None if value is None else os.fspath(value)
-        return "waveform" if isinstance(value, tuple) else "picture"
-
-    return {
-        "text": query.text,
-        "audio": named(query.audio),
-        "image": named(query.image),
-        "weights": dict(query.weights) if query.weights else None,
-        "negative": query.negative,
-    }

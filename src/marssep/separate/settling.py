@@ -49,13 +49,32 @@ def settle(
         sample_rate: Hz.
         power: of the mixture on the grid, at any level.
     """
-    if not power.any():  # digital silence
+    heard = hear(model.network, power, readings.places, chunk_steps=model.config.chunk_steps).presence
+    stretches = None
+    if model.config.reading_match:
+        stretches = embed_stretches(mixture, sample_rate, encoder, seconds=model.chunk_seconds)
+    return weigh(model, readings, heard, stretches)
+
+
+def weigh(
+    model: LoadedModel,
+    readings: Readings,
+    heard: Float[Tensor, " k"],
+    stretches: Float[Tensor, "s d"] | None,
+) -> Settled:
+    """As `settle`, from what was heard already.
+
+    Args:
+        model: as of `settle`.
+        readings: of the query.
+        heard: the network's presence logit of every reading; minus infinity in digital silence.
+        stretches: embeddings of the loudest stretches of the mixture, if the model uses them.
+    """
+    if bool(heard.isneginf().all()):
         return Settled(readings.embedding, -math.inf)
     config = model.config
-    heard = hear(model.network, power, readings.places, chunk_steps=config.chunk_steps).presence
     evidence = config.reading_bias + config.reading_network * heard
-    if config.reading_match:
-        stretches = embed_stretches(mixture, sample_rate, encoder, seconds=model.chunk_seconds)
+    if config.reading_match and stretches is not None:
         evidence = evidence + config.reading_match * (stretches @ readings.places.T).amax(0)
     presence = (readings.chances.log() + evidence).logsumexp(0)
     return Settled(readings.reweighted(evidence), float(presence))

@@ -1,0 +1,63 @@
+"""Masks of a whole recording, kept in memory while they are few and on the disk when they are many."""
+
+import tempfile
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from marssep.errors import OutputError
+
+_MOST_IN_MEMORY = 1 << 23  # bytes: four minutes and a half of one mask of 128 rows
+
+
+class MaskSpool:
+    """Columns are appended in order and read back in any; a file without a name, gone when its process ends.
+
+    Args:
+        n_targets: masks side by side.
+        n_bands: rows of each.
+        folder: where the file lies if it is needed; None is the system's temporary folder.
+    """
+
+    def __init__(self, n_targets: int, n_bands: int, *, folder: Path | None = None) -> None:
+        self._shape = (n_targets, n_bands)
+        self._bytes = 4 * n_targets * n_bands
+        self._file = tempfile.SpooledTemporaryFile(_MOST_IN_MEMORY, dir=str(folder) if folder else None)  # noqa: SIM115  (closed by close)
+        self.n_steps = 0
+
+    def append(self, masks: Float[Tensor, "t bands _"]) -> None:
+        """Add columns of all masks.
+
+        Raises:
+            OutputError: if there is no room.
+        """
+        columns = masks.permute(2, 0, 1).contiguous().numpy()
+        try:
+            self._file.seek(self.n_steps * self._bytes)
+            self._file.write(columns.tobytes())
+        except OSError as error:
+            raise OutputError(
+                f"The masks cannot be kept on the disk ({error.strerror}); make room or choose another output folder."
+            ) from None
+        self.n_steps += len(columns)
+
+    def read(self, columns: slice) -> Float[Tensor, "t bands _"]:
+        """Some columns of all masks; fewer where the recording ends."""
+        start, stop, _ = columns.indices(self.n_steps)
+        self._file.seek(start * self._bytes)
+        values = np.frombuffer(self._file.read(max(0, stop - start) * self._bytes), dtype=np.float32)
+        return torch.from_numpy(values.reshape(-1, *self._shape).transpose(1, 2, 0).copy())
+
+    def close(self) -> None:
+        """Give memory and disk back."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,250 @@
+"""A recording's way through the model in constant memory: passes over its samples, masks on a spool between them.
+
+1. *settle*, only for a query by picture alone: the network and the query encoder listen for each of its readings.
+2. *propose*: spectrogram block by block, the network chunk by chunk, masks cross-faded onto the spool.
+3. *render*: spectrogram block by block again, masks applied, the inverse handed on.
+
+What is known only at the end (whether the sound is there, whether a peak passes full scale) may need another render.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from marssep.errors import InputError
+from marssep.model import LoadedModel
+from marssep.query import QueryEncoder
+from marssep.separate.asked import Asked
+from marssep.separate.blocks import Block, block_columns, block_power, masked_block, walk
+from marssep.separate.chunks import Fader, Listener
+from marssep.separate.presence import Evidence, Stretches
+from marssep.separate.progress import Meter, Watch
+from marssep.separate.settling import weigh
+from marssep.separate.sources import Source
+from marssep.separate.spool import MaskSpool
+
+_GRID_STEP = float(1 << 23)  # of 24-bit samples
+_STAGES = (("settle", 1.0), ("propose", 2.0), ("render", 2.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One block of a render.
+
+    Attributes:
+        targets: samples of each target that was asked for, float32.
+        mixture: the input's samples, float64 if they have more bits than float32.
+        spectrum: of the block with its context.
+        masks: of each target on the grid, as `columns` of the recording.
+        block: where it lies.
+    """
+
+    targets: list[Float[Tensor, "c n"]]
+    mixture: Float[Tensor, "c n"]
+    spectrum: Complex[Tensor, "c f t"]
+    masks: Float[Tensor, "q bands _"]
+    block: Block
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a sound is there.
+
+    Attributes:
+        presence: probability.
+        present: whether it reached the model's threshold.
+        attenuated_db: how far the target is to be turned down.
+    """
+
+    presence: float
+    present: bool
+    attenuated_db: float
+
+    @property
+    def gain(self) -> float:
+        """Factor of the target."""
+        return 10.0 ** (-self.attenuated_db / 20.0)
+
+
+class Stream:
+    """One recording and what is asked of it.
+
+    Attributes:
+        length: samples per channel; known after `propose`.
+        on_grid: whether every sample is a 24-bit number, so that sums can be exact in float32; known after `propose`.
+        masks: on the spool; complete after `propose`.
+
+    Args:
+        source: the recording.
+        model: network and settings.
+        encoder: the query encoder that the network was trained with.
+        asked: the queries.
+        watch: called on the way; may cancel.
+        folder: where masks lie that are too many for memory; None is the system's temporary folder.
+        block_seconds: kept part of a block; memory against speed, see `blocks.walk`.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        model: LoadedModel,
+        encoder: QueryEncoder,
+        asked: Asked,
+        *,
+        watch: Watch | None = None,
+        folder: Path | None = None,
+        block_seconds: float | None = None,
+    ) -> None:
+        self.source, self.model, self.encoder, self.asked = source, model, encoder, asked
+        self.length = 0
+        self.on_grid = True
+        self.masks = MaskSpool(len(asked.targets), model.config.spectral.n_bands, folder=folder)
+        self._block_seconds = block_seconds
+        stages = _STAGES if any(asked.readings) else _STAGES[1:]
+        self._meter = Meter(
+            watch, name=source.name, sample_rate=source.sample_rate, length=source.length_hint, stages=stages
+        )
+        self._settled: dict[int, float] = {}
+        self._presence = torch.zeros(0)
+        self._matches: list[float] = []
+
+    @torch.inference_mode()
+    def propose(self) -> None:
+        """Everything up to the masks.
+
+        Raises:
+            InputError: if the recording cannot be read or is empty.
+            CancelledError: if the watch says so.
+        """
+        if any(self.asked.readings):
+            self._settle()
+        self._meter.enter("propose")
+        rows, competition = self.asked.rows()
+        listener, fader = self._listener(rows), Fader(self.model.config.chunk_steps)
+        for block, power in self._powers(check=True):
+            self._fade(listener.push(power), fader, competition.masks)
+            self.length = block.stop
+        if not self.length:
+            raise InputError(f"{self.source.name}: the recording is empty (0 samples); there is nothing to separate.")
+        self._fade(listener.finish(), fader, competition.masks)
+        self.masks.append(fader.finish(listener.n_steps))
+        self._presence = listener.presence()[: len(self.asked.targets)]
+
+    @torch.inference_mode()
+    def render(self, wanted: Sequence[int], *, listening: bool = False) -> Iterator[Rendered]:
+        """The targets `wanted`, block by block and before any gate.
+
+        Args:
+            wanted: numbers of queries.
+            listening: let the query encoder listen to the targets, for `verdicts`; needs all queries.
+
+        Raises:
+            InputError: if the recording has changed since `propose`.
+            CancelledError: if the watch says so.
+        """
+        self._meter.enter("render")
+        rate, spectral = self.source.sample_rate, self.model.spectral
+        listening = listening and bool(self.model.config.presence_match)
+        stretches = [Stretches(rate, seconds=self.model.chunk_seconds) for _ in wanted] if listening else []
+        length = 0
+        for block, excerpt in self._walk():
+            spectrum = spectral.stft(excerpt.float(), rate)
+            masks = self.masks.read(block_columns(block, spectrum.shape[-1], spectral))
+            targets = [
+                masked_block(spectrum, masks[index], rate, spectral, length=excerpt.shape[-1])[:, block.kept]
+                for index in wanted
+            ]
+            for heard, target in zip(stretches, targets, strict=False):
+                heard.push(target)
+            length = block.stop
+            yield Rendered(targets, excerpt[:, block.kept], spectrum, masks, block)
+            self._meter.passed(length)
+        if length != self.length:
+            raise InputError(
+                f"{self.source.name}: changed while it was read ({self.length} samples, then {length}); wait until it "
+                "is complete."
+            )
+        if listening:
+            embeddings = [each.embed(self.encoder) for each in stretches]
+            self._matches = [
+                float((heard @ self.asked.targets[index]).max())
+                for index, heard in zip(wanted, embeddings, strict=True)
+            ]
+
+    def verdicts(self, *, gate: bool) -> list[Verdict]:
+        """Whether each sound is there, once the targets were listened to."""
+        made = []
+        config = self.model.config
+        for index, heard in enumerate(self._presence.tolist()):
+            match = self._matches[index] if self._matches else 0.0
+            presence = Evidence(self._settled.get(index, heard), match).presence(config)
+            present = presence >= config.presence_threshold
+            made.append(Verdict(presence, present, config.absent_attenuation_db if gate and not present else 0.0))
+        return made
+
+    def close(self) -> None:
+        """Give the spool back."""
+        self.masks.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _settle(self) -> None:
+        self._meter.enter("settle")
+        unsure = {index: read for index, read in enumerate(self.asked.readings) if read is not None}
+        listener = self._listener(torch.cat([read.places for read in unsure.values()]))
+        stretches = Stretches(self.source.sample_rate, seconds=self.model.chunk_seconds)
+        for block, power in self._powers(watching=stretches.push):
+            for _ in listener.push(power):
+                pass
+            self.length = block.stop
+        if not self.length:
+            return  # `propose` says so
+        for _ in listener.finish():
+            pass
+        heard = iter(listener.presence().split([len(read.places) for read in unsure.values()]))
+        listened = stretches.embed(self.encoder) if self.model.config.reading_match else None
+        settled = {index: weigh(self.model, read, next(heard), listened) for index, read in unsure.items()}
+        self._settled = {index: each.presence for index, each in settled.items()}
+        self.asked = self.asked.settled({index: each.embedding for index, each in settled.items()})
+
+    def _listener(self, rows: Float[Tensor, "q d"]) -> Listener:
+        return Listener(self.model.network, rows, chunk_steps=self.model.config.chunk_steps)
+
+    def _fade(
+        self,
+        answers: Iterator[tuple[int, Tensor]],
+        fader: Fader,
+        masks: Callable[[Tensor], Tensor],
+    ) -> None:
+        for start, logits in answers:
+            self.masks.append(fader.add(start, masks(logits[None])[0]))
+
+    def _powers(
+        self, *, check: bool = False, watching: Callable[[Tensor], None] | None = None
+    ) -> Iterator[tuple[Block, Tensor]]:
+        rate, spectral = self.source.sample_rate, self.model.spectral
+        for block, excerpt in self._walk():
+            kept = excerpt[:, block.kept]
+            if check and self.on_grid:
+                scaled = kept.double() * _GRID_STEP
+                self.on_grid = bool((scaled == scaled.round()).all())
+            if watching is not None:
+                watching(kept)
+            yield block, block_power(block, excerpt.float(), rate, spectral)
+            self._meter.passed(block.stop)
+
+    def _walk(self) -> Iterator[tuple[Block, Tensor]]:
+        pieces, rate = self.source.pieces(), self.source.sample_rate
+        return walk(pieces, rate, self.model.spectral, block_seconds=self._block_seconds)
