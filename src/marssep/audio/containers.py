@@ -32,6 +32,7 @@ _TAGS = {
     "copyright": "copyright", "track": "tracknumber",
 }  # fmt: skip
 _SUBTYPES = {"u8": "PCM_U8", "s16": "PCM_16", "s32": "PCM_32"}
+_DTYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 _LOSSLESS = ("pcm_", "flac", "alac", "wavpack", "truehd", "mlp", "tta")
 _MOST_FAULTS = 1000  # packets in a row that cannot be decoded
 
@@ -140,8 +141,11 @@ def _decode(file: io.BufferedIOBase, *, format_name: str, name: str) -> Iterator
         with av.open(_View(file), mode="r", format=format_name) as container:
             if not container.streams.audio:
                 raise InputError(f"{name}: there is no sound track in it.")
-            yield from _frames(container, container.streams.audio[0], av.FFmpegError)
-    except (av.FFmpegError, ValueError, EOFError, MemoryError, OverflowError, UnicodeError) as error:
+            stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise InputError(f"{name}: its sound is in a codec that is not known; convert it to WAV or FLAC.")
+            yield from _frames(container, stream, av.FFmpegError)
+    except (av.FFmpegError, OSError, ValueError, EOFError, MemoryError, OverflowError, UnicodeError) as error:
         reason = str(getattr(error, "strerror", None) or error or type(error).__name__).strip().splitlines()[0]
         raise InputError(f"{name}: its sound cannot be decoded ({reason}); convert it to WAV or FLAC.") from None
 
@@ -170,9 +174,13 @@ def _frames(container: Any, stream: Any, fault: type[Exception]) -> Iterator[tup
 
 def _samples(frame: Any) -> np.ndarray:
     """Float32 `[n, c]`; integers are fixed-point samples of their width."""
-    values = frame.to_ndarray()
     channels = len(frame.layout.channels)
-    values = values.T if frame.format.is_planar else values.reshape(-1, channels)
+    dtype = np.dtype(_DTYPES[frame.format.name.rstrip("p")])
+    # With eight channels and more, PyAV counts planes beyond the last, and its own conversion reads what is not there.
+    planes = frame.planes[: channels if frame.format.is_planar else 1]
+    count = frame.samples * (1 if frame.format.is_planar else channels)
+    values = np.stack([np.frombuffer(plane, dtype, count) for plane in planes], axis=1)
+    values = values if frame.format.is_planar else values.reshape(-1, channels)
     if values.dtype == np.uint8:
         return (values.astype(np.float32) - 128.0) / 128.0
     if np.issubdtype(values.dtype, np.integer):
