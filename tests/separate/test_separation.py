@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from marssep import Separator, read_audio, write_audio
+from marssep.audio import slug
 from marssep.errors import OutputError
-from marssep.separate.naming import slug
 
 
 @pytest.fixture(scope="module")

@@ -192,7 +192,7 @@ class Runtime:
         mono = target.mean(0)
         seconds = self.config.chunk_steps * self.config.spectral.step_seconds
         size = min(len(mono), max(1, round(seconds * sample_rate)))
-        starts = np.linspace(0, len(mono) - size, -(-len(mono) // size)).round().astype(np.int64)
+        starts = np.minimum(np.arange(0, len(mono), size), len(mono) - size)  # the last ends with the recording
         levels = [float(np.square(mono[start : start + size]).mean()) for start in starts]
         loudest = np.argsort(levels)[::-1][: self.config.windows]
         encoder = self._audio_encoder()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from marssep.audio import slug
 from marssep.errors import UsageError
 from marssep.query import Query
 
@@ -112,12 +113,6 @@ class Naming:
         head, tail = os.path.split(base)
         bare = _PART.sub("", tail)
         return self._folder / head.replace("{part}", "about") / ((bare or "about") + extension)
-
-
-def slug(text: str) -> str:
-    """Text as a short part of a file name: letters and digits of any script, joined by hyphens."""
-    text = unicodedata.normalize("NFC", text).lower()
-    return re.sub(r"[^\w]+", "-", text).strip("-_")[:48].rstrip("-_") or "query"
 
 
 def describe_query(query: Query) -> dict[str, Any]:
