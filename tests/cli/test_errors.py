@@ -22,7 +22,7 @@ def _without_channels(tmp_path):
 
 BAD_INPUTS = {
     "missing": (lambda tmp: tmp / "none.wav", "no such file"),
-    "folder": (lambda tmp: tmp, "this is a folder"),
+    "folder": (lambda tmp: tmp, "no recording is in this folder"),
     "not audio": (lambda tmp: _file(tmp, b"not audio at all"), "not an audio file that can be read"),
     "empty": (lambda tmp: _file(tmp, b""), "the file is empty"),
     "no samples": (lambda tmp: _file(tmp, encode_audio(np.zeros(0), sample_rate=8000, format="WAV")), "0 samples"),

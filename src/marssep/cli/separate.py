@@ -1,20 +1,22 @@
 """`marssep separate`: get a sound out of recordings."""
 
-import json
-import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from marssep.errors import InputError, UsageError
+from marssep.cli.events import Event, JsonSpeaker, WordSpeaker
+from marssep.cli.inputs import find_recordings
+from marssep.errors import UsageError
 
 if TYPE_CHECKING:
-    from marssep.separate import Separation, Separator
+    from marssep.query import Query
 
 _QUERY = Group("Query (at least one of text, audio, image)")
 _OUTPUT = Group("Output")
+_RUN = Group("Many recordings")
 
 
 @Parameter(name="*", group=_QUERY)
@@ -23,16 +25,38 @@ class QueryOptions:
     """What is asked for.
 
     Attributes:
-        text: The sound in words, such as 'dog barking'.
-        audio: An example of the sound.
-        image: A picture of what makes the sound.
+        text: The sound in words, such as 'dog barking'; give it several times for several sounds in one pass.
+        audio: An example of the sound; several are several queries.
+        image: A picture of what makes the sound; several are several queries.
         negative: A sound, in words, to keep out of the target.
+        shares: Let the queries compete: all targets and one common residual add up to the recording.
     """
 
-    text: str | None = None
-    audio: Path | None = None
-    image: Path | None = None
+    text: Annotated[tuple[str, ...], Parameter(negative=())] = ()
+    audio: Annotated[tuple[Path, ...], Parameter(negative=())] = ()
+    image: Annotated[tuple[Path, ...], Parameter(negative=())] = ()
     negative: Annotated[str | None, Parameter(name="--not")] = None
+    shares: Annotated[bool, Parameter(negative=(), show_default=False)] = False
+
+    def queries(self) -> "list[Query]":
+        """One query of several kinds, or several queries of one kind.
+
+        Raises:
+            UsageError: if nothing is asked for, or it is not clear what belongs together.
+        """
+        from marssep.query import Query
+
+        kinds = {"text": self.text, "audio": self.audio, "image": self.image}
+        given: dict[str, tuple[Any, ...]] = {kind: values for kind, values in kinds.items() if values}
+        if not given:
+            raise UsageError("The query has nothing in it; give --text, --audio or --image.")
+        counts = {len(values) for values in given.values()}
+        if counts == {1}:
+            return [Query(**{kind: values[0] for kind, values in given.items()}, negative=self.negative)]
+        if len(given) > 1:
+            raise UsageError("Several queries must be of one kind; give several --text, or several --audio or --image.")
+        ((kind, values),) = given.items()
+        return [Query(**{kind: value}, negative=self.negative) for value in values]
 
 
 @Parameter(name="*", group=_OUTPUT)
@@ -42,85 +66,107 @@ class OutputOptions:
 
     Attributes:
         output: Folder for the results; made if missing.
+        template: Names below it, of {folder}, {name}, {query} and {part}.
         picture: Draw mixture, target, residual and mask as a PNG too.
-        as_json: Print the results as JSON lines.
+        as_json: Print what happens as JSON lines.
     """
 
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("separated")
+    template: str = "{folder}/{name}.{query}.{part}"
     picture: Annotated[bool, Parameter(negative=(), show_default=False)] = False
     as_json: Annotated[bool, Parameter(name="--json", negative=(), show_default=False)] = False
+
+
+@Parameter(name="*", group=_RUN)
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run goes.
+
+    Attributes:
+        jobs: Recordings at a time, each in a process with a model of its own.
+        resume: Leave results alone that were made from the same input, model, query and settings.
+        skip_existing: Leave results alone that have their names already.
+    """
+
+    jobs: int = 1
+    resume: Annotated[bool, Parameter(negative=(), show_default=False)] = False
+    skip_existing: Annotated[bool, Parameter(negative=(), show_default=False)] = False
 
 
 def separate(
     *inputs: Path,
     query: QueryOptions | None = None,
     out: OutputOptions | None = None,
+    run: RunOptions | None = None,
     model: str = "default",
     gate: bool = True,
 ) -> int:
-    """Get a sound out of recordings: any format that libsndfile reads, any rate, any number of channels.
+    """Get a sound out of recordings: any length, rate, number of channels and format, from disk to disk.
 
     Writes NAME.QUERY.target.wav, NAME.QUERY.residual.wav (everything else) and NAME.QUERY.json for every recording.
 
     Args:
-        inputs: Recordings.
+        inputs: Recordings, folders, or patterns such as 'takes/*.wav'.
         query: What is asked for.
         out: Where results go.
+        run: How a run goes.
         model: A shipped model's name or a model folder.
         gate: Turn the target down when the sound seems to be absent.
     """
-    query, out = query or QueryOptions(), out or OutputOptions()
+    query, out, run = query or QueryOptions(), out or OutputOptions(), run or RunOptions()
     if not inputs:
         raise UsageError("No recording was named; give at least one audio file.")
-    if query.text is None and query.audio is None and query.image is None:
-        raise UsageError("The query has nothing in it; give --text, --audio or --image.")
+    if run.jobs < 1:
+        raise UsageError(f"--jobs {run.jobs}: at least one process is needed.")
+    queries = query.queries()
+    from marssep.separate import FileSettings
+    from marssep.separate.batch import Batch, Task
+    from marssep.separate.naming import Naming
 
-    from marssep.query import Query
+    naming = Naming(out.output, out.template)
+    tasks = [
+        Task(found.path, naming.paths(found.path, queries, below=found.below, shares=query.shares))
+        for found in find_recordings(inputs, output=out.output)
+    ]
+    settings = FileSettings(
+        gate=gate, shares=query.shares, picture=out.picture, resume=run.resume, skip_existing=run.skip_existing
+    )
+    return _run(tasks, Batch(tuple(queries), settings), model, jobs=min(run.jobs, len(tasks)), as_json=out.as_json)
+
+
+def _run(tasks: list[Any], batch: Any, model: str, *, jobs: int, as_json: bool) -> int:
     from marssep.separate import Separator
+    from marssep.separate.asked import Asked
+    from marssep.separate.batch import run_batch, run_parallel
 
-    asked = Query(text=query.text, audio=query.audio, image=query.image, negative=query.negative)
     separator = Separator.load(model)
-    separator.embed(asked)  # a query that cannot be used stops everything before the first recording is read
-    names: set[str] = set()
-    failed = 0
-    for path in inputs:
-        try:
-            result = separator.separate_query(path, asked, gate=gate)
-        except InputError as error:  # one bad file does not stop the others
-            print(f"marssep: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        _report(result, separator, out, names)
-    if failed and len(inputs) > 1:
-        print(f"marssep: {failed} of {len(inputs)} recordings could not be separated.", file=sys.stderr)
-    return 1 if failed else 0
+    # A query that cannot be used stops everything before the first recording is read.
+    Asked.of(batch.queries, separator.encoder)
+    begun = time.monotonic()
+    over = 0
+    counts = {"done": 0, "skipped": 0}
+    failures: list[Event] = []
 
+    with JsonSpeaker() if as_json else WordSpeaker(len(tasks)) as speaker:
 
-def _report(result: "Separation", separator: "Separator", out: OutputOptions, names: set[str]) -> None:
-    name = _unused(result.default_name, names)
-    files = result.save(out.output, name=name, picture=out.picture)
-    if out.as_json:
-        row: dict[str, Any] = result.sidecar(files)
-        row |= {key: str(out.output / row[key]) for key in ("target", "residual", "picture") if row[key]}
-        print(json.dumps(row, ensure_ascii=False), flush=True)
-        return
-    print(f"{result.provenance.input}: presence {result.presence:.2f}{_absent(result)}")
-    print(f"  target    {files.target}\n  residual  {files.residual}", flush=True)
-    if files.picture:
-        print(f"  picture   {files.picture}", flush=True)
+        def emit(event: Event) -> None:
+            nonlocal over
+            if event["event"] in ("finished", "failed"):
+                over += 1
+                event = event | {"over": over, "recordings": len(tasks)}
+            if event["event"] == "failed":
+                failures.append({key: event[key] for key in ("input", "error")})
+            if event["event"] == "done":
+                counts["skipped" if event["skipped"] else "done"] += 1
+            if event["event"] != "finished" or not as_json:
+                speaker.tell(event)
 
-
-def _absent(result: "Separation") -> str:
-    if result.present:
-        return ""
-    down = result.provenance.attenuated_db
-    return f", the sound seems to be absent{f' (target turned down by {down:g} dB)' if down else ''}"
-
-
-def _unused(name: str, names: set[str]) -> str:
-    """`name`, numbered if this run has written it already (two folders may hold a file of one name)."""
-    unused, number = name, 2
-    while unused in names:
-        unused, number = f"{name}-{number}", number + 1
-    names.add(unused)
-    return unused
+        if jobs > 1:
+            run_parallel(model, tasks, batch, emit, jobs=jobs)
+        else:
+            run_batch(separator, tasks, batch, emit)
+        speaker.tell(
+            {"event": "summary", "recordings": len(tasks), "results": counts["done"], "skipped": counts["skipped"]}
+            | {"failed": len(failures), "failures": failures, "seconds": round(time.monotonic() - begun, 3)}
+        )
+    return 1 if failures else 0
