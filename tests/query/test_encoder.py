@@ -143,7 +143,7 @@ def test_damaged_or_foreign_heads_are_refused(tmp_path):
 
 
 def test_unknown_encoder_is_named():
-    with pytest.raises(UsageError, match=r"'clap'.*open, tiny, transformers"):
+    with pytest.raises(UsageError, match=r"'clap'.*open, tiny, transformers, imagebind"):
         load_encoder("clap")
 
 

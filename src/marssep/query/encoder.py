@@ -254,6 +254,12 @@ def _build_transformers(parts: str) -> QueryEncoder:
     return TransformersEncoder(parts)
 
 
+def _build_imagebind(parts: str) -> QueryEncoder:
+    from marssep.query.pretrained.imagebind_encoder import ImageBindEncoder
+
+    return ImageBindEncoder(parts)
+
+
 def _take_none(name: str, parts: str) -> None:
     if parts:
         raise UsageError(f"The query encoder '{name}' has no parts to choose ('{parts}'); call it '{name}'.")
@@ -263,5 +269,6 @@ ENCODERS: dict[str, Callable[[str], QueryEncoder]] = {
     "open": _build_open,
     "tiny": _build_tiny,
     "transformers": _build_transformers,
+    "imagebind": _build_imagebind,
 }
 """Encoders by what their name begins with; each takes what follows the colon."""

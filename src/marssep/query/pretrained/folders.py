@@ -37,6 +37,20 @@ def model_folder(place: str) -> Path:
     return folder
 
 
+def model_folder_of_weights(place: str) -> Path:
+    """A local folder with `model.safetensors` alone, as `marssep models convert` makes it of a checkpoint.
+
+    Raises:
+        ModelError: there is none.
+    """
+    folder = Path(place).expanduser()
+    if not (folder / "model.safetensors").is_file():
+        raise ModelError(
+            f"{folder}: has no model.safetensors; make it with 'marssep models convert CHECKPOINT -o {folder}'."
+        )
+    return folder
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """`config.json` of a folder.
 

@@ -131,9 +131,9 @@ class KaldiFrontEnd(nn.Module):
         return torch.log(power.clamp_min(_KALDI_FLOOR))
 
 
-def window_starts(n: int, length: int) -> list[int]:
+def window_starts(n: int, length: int, *, fewest: int = 1) -> list[int]:
     """Where windows of `length` samples begin that together cover `n` samples, evenly, as few as possible."""
-    count = max(1, math.ceil(n / length))
+    count = max(fewest, math.ceil(n / length))
     return [round(index * max(0, n - length) / max(1, count - 1)) for index in range(count)]
 
 
