@@ -53,3 +53,18 @@ def test_architectures(model: Path) -> None:
     assert "4.20 [4.00, 4.50]" in table
     with pytest.raises(SystemExit, match="no model"):
         benchmark.model_folder(model.parent / "nothing", "last")
+
+
+def test_runtimes(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--model", str(model), "--seconds", "2", "--runs", "1", "--output", str(tmp_path / "runtimes.json")]
+    monkeypatch.setattr(sys, "argv", ["runtimes.py", *options, "--only", "onnxruntime"])
+    monkeypatch.syspath_prepend(FOLDER)
+    benchmark = load("runtimes")
+    benchmark.main()
+    results = json.loads((tmp_path / "runtimes.json").read_text())
+    reference, *others = results["rows"]
+    assert (reference["name"], reference["threads"], reference["snr_db"]) == ("torch-fp32", 1, None)
+    assert [(row["name"], row["threads"]) for row in others] == [("onnxruntime", 1), ("onnxruntime", 2)]
+    assert all(row["snr_db"] > 60 for row in others)
+    assert all(0 < row["start_up_seconds"] < row["wall_seconds"] for row in results["rows"])
+    assert benchmark.markdown(results).count("\n") == 4
