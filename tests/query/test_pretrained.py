@@ -200,7 +200,7 @@ def test_fingerprints_follow_the_content_not_the_place(made_models, tmp_path):
 
 def test_what_an_encoder_lacks_is_said(made_models):
     encoder = load_encoder(f"transformers:clap={made_models.clap}")
-    with pytest.raises(UsageError, match=r"no part for image; add one \(clip or siglip or pe-av\)"):
+    with pytest.raises(UsageError, match=r"no part for image; add one \(clip or siglip or pe-av or open\)"):
         encoder.embed_image([picture(5, 5)])
     assert encoder.read_images([picture(5, 5)]) is None
 

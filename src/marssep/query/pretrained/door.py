@@ -16,8 +16,12 @@ CLASSES = {
     "siglip": "SiglipModel",
     "pe_audio": "PeAudioModel",
     "pe_audio_video": "PeAudioVideoModel",
+    "bert": "BertModel",
+    "xlm-roberta": "XLMRobertaModel",
+    "distilbert": "DistilBertModel",
 }
 """Class by `model_type` of `config.json`; nothing else is loaded, whatever a folder says."""
+_OPTIONS: dict[str, dict[str, Any]] = {kind: {"add_pooling_layer": False} for kind in ("bert", "xlm-roberta")}
 
 
 def load_model(folder: Path) -> nn.Module:
@@ -39,16 +43,16 @@ def load_model(folder: Path) -> nn.Module:
     made = getattr(library, CLASSES[kind], None)
     if made is None:
         raise ModelError(f"{folder}: transformers {library.__version__} has no {CLASSES[kind]}; install a newer one.")
-    model = _read(made, folder)
+    model = _read(made, folder, _OPTIONS.get(kind, {}))
     return model.requires_grad_(False).eval()
 
 
-def _read(made: Any, folder: Path) -> nn.Module:
+def _read(made: Any, folder: Path, options: dict[str, Any]) -> nn.Module:
     from safetensors import SafetensorError
 
     try:
         model, notes = made.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype="float32"
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype="float32", **options
         )
     except ImportError as error:
         cause = " ".join(str(error).split("\n")[0].split())

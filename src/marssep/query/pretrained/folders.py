@@ -57,7 +57,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: missing, or not a JSON object.
     """
-    found = _json(folder / "config.json")
+    found = read_json(folder / "config.json")
     if found is None:
         raise ModelError(f"{folder / 'config.json'}: missing; a model's folder has weights and config.json.")
     return found
@@ -73,7 +73,7 @@ def read_processor(folder: Path, part: str) -> dict[str, Any]:
     Raises:
         ModelError: neither file says it.
     """
-    old, new = _json(folder / "preprocessor_config.json"), _json(folder / "processor_config.json")
+    old, new = read_json(folder / "preprocessor_config.json"), read_json(folder / "processor_config.json")
     if new is not None and isinstance(new.get(part), dict):
         return dict(new[part])
     if old is not None:
@@ -112,13 +112,23 @@ def _cached(place: str) -> Path:
         ) from None
 
 
-def _json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path, *, of: type = dict) -> Any:
+    """What a file holds; None if there is none.
+
+    Args:
+        path: of the file.
+        of: what it must hold.
+
+    Raises:
+        ModelError: not JSON, or something else.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: not readable as JSON ({error}); get the model again.") from None
-    if not isinstance(found, dict):
-        raise ModelError(f"{path}: not a JSON object; get the model again.")
+    if not isinstance(found, of):
+        kind = "object" if of is dict else "list"
+        raise ModelError(f"{path}: not a JSON {kind}; get the model again.")
     return found

@@ -1,6 +1,6 @@
 """One model of somebody else: what it can take, and the vector it makes of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,12 +27,14 @@ class Part(nn.Module):
     """A frozen model with its front ends.
 
     Attributes:
-        takes: modalities it has a tower for, all of them in one space.
+        takes: modalities it has a tower for.
+        one_space: all of them lie in one space; otherwise only trained heads make sense of them.
         width: of its vectors.
         digest: changes with its weights and its preparation.
     """
 
     takes: ClassVar[tuple[Modality, ...]] = ()
+    one_space: ClassVar[bool] = True
     model_types: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, place: str) -> None:
@@ -67,6 +69,10 @@ class Part(nn.Module):
     def image(self, images: Sequence[Image.Image]) -> Float32[Tensor, "b f"]:
         """Vectors of pictures."""
         raise NotImplementedError
+
+    def width_of(self, modality: Modality) -> int:
+        """Width of the vectors of one modality."""
+        return self.width
 
     @property
     def device(self) -> torch.device:
@@ -246,13 +252,3 @@ def _clap_settings(folder: Path) -> dict[str, int | float]:
         return {name: stated[name] for name in (*names, "max_length_s")}
     except KeyError as error:
         raise ModelError(f"{folder}: its sound preparation lacks {error}; get the model's files again.") from None
-
-
-PARTS: dict[str, Callable[[str], Part]] = {
-    "clap": ClapPart,
-    "clip": ClipPart,
-    "siglip": SiglipPart,
-    "pe-a": PeAudioPart,
-    "pe-av": PeAvPart,
-}
-"""Kinds of part by the name they have in an encoder's specification."""

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from marssep.errors import UsageError
 from marssep.query.encoder import MODALITIES, Modality, QueryEncoder
 from marssep.query.heads import ProjectionHead
-from marssep.query.pretrained.parts import PARTS, Part
+from marssep.query.pretrained.parts import Part
+from marssep.query.pretrained.table import PARTS
 
 DIMENSION = 512
 """Of the space that heads join several models in."""
@@ -30,8 +31,8 @@ class UnitHead(nn.Module):
 class TransformersEncoder(QueryEncoder):
     """Parts in the order of the specification; a modality is taken by the first part that has a tower for it.
 
-    With a single part the space is that part's. Several have a `ProjectionHead` for each modality, which must be
-    trained (`marssep train align --encoder SPECIFICATION`) and named by `heads=FILE`.
+    With a single part the space is that part's. Several, and one whose towers share no space, have a `ProjectionHead`
+    for each modality, which must be trained (`marssep train align --encoder SPECIFICATION`) and named by `heads=FILE`.
     """
 
     name = "transformers"
@@ -51,8 +52,8 @@ class TransformersEncoder(QueryEncoder):
         parts = {kind: PARTS[kind](place) for kind, place in places.items()}
         taken = {modality: _first(parts, modality) for modality in MODALITIES}
         used = {modality: part for modality, part in taken.items() if part is not None}
-        joined = len(parts) > 1
-        heads = _new_heads({modality: part.width for modality, part in used.items()}, joined=joined)
+        joined = len(parts) > 1 or not all(part.one_space for part in parts.values())
+        heads = _new_heads({modality: part.width_of(modality) for modality, part in used.items()}, joined=joined)
         dimension = DIMENSION if joined else next(iter(parts.values())).width
         weights = hashlib.sha256("".join(f"{kind} {part.digest}\n" for kind, part in parts.items()).encode())
         trunks = f"{self.name}-{weights.hexdigest()[:16]}"
