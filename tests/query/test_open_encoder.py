@@ -37,3 +37,18 @@ def test_a_long_recording_equals_its_chunks(encoder):
     chunked = encoder.audio_features(waveform, 16_000)
     whole = encoder.audio_features(waveform.clone().requires_grad_(), 16_000)
     torch.testing.assert_close(chunked, whole.detach(), atol=1e-4, rtol=0)
+
+
+def test_stock_heads_put_names_of_classes_where_words_are(encoder):
+    heads = encoder.stock_heads()
+    dog, siren = encoder.text_features(["Bark", "Siren"])
+    placed = heads["text"](torch.stack([dog, siren]))
+    torch.testing.assert_close(placed.norm(dim=1), torch.ones(2))
+    features = torch.zeros(1, 1024)
+    # the network's own features of a class: the direction its classifier looks for
+    number = encoder.vocabulary().index("Siren")
+    features[0] = 3 * encoder.audio_trunk.classifier.weight[number].clamp_min(0)
+    near = (heads["audio"](features) @ placed.T)[0]
+    assert near[1] > near[0]
+    assert heads["image"](torch.zeros(1, 3304)).norm().item() == pytest.approx(1)
+    assert all(not list(head.parameters()) for head in heads.values())

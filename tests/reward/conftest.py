@@ -9,7 +9,7 @@ RATE = 16000
 
 @pytest.fixture
 def settings():
-    return RewardEncoderSettings(bands=8, segments=4, detail_dimension=12, image_rank=2)
+    return RewardEncoderSettings(bands=8, segments=4, detail_inner=12, detail_dimension=64, image_rank=2)
 
 
 @pytest.fixture

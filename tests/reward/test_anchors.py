@@ -63,3 +63,12 @@ def test_building_anchors_leaves_the_random_numbers_alone():
     torch.manual_seed(5)
     build_anchors(8, AnchorSettings())
     assert torch.rand(1) == wanted
+
+
+def test_a_pooling_that_passes_the_sound_is_the_sound_at_first():
+    torch.manual_seed(0)
+    anchor = BilinearAnchor(64, AnchorSettings(rank=64, shortcut=False, start="sound"))
+    audio, text, image = (unit(3, 64, seed=k) for k in range(3))
+    for shown in (None, image):
+        near = (anchor(audio, text, shown) * audio).sum(1)
+        assert near.min() > 0.999

@@ -9,7 +9,7 @@ from marssep.query import load_encoder
 from marssep.query.heads import MixtureHead
 from marssep.query.weights import is_fetched
 from marssep.reward.encoder import SHIPPED, RewardEncoder
-from marssep.reward.heads import AdaptedHead, starting_head
+from marssep.reward.heads import AdaptedHead, DetailHead, starting_head
 
 RATE = 16000
 
@@ -144,3 +144,18 @@ def test_the_shipped_encoder_prefers_a_sound_to_its_mixture():
     hiss = 0.1 * torch.randn(1, 2 * RATE, generator=torch.Generator().manual_seed(0))
     anchor, mixed, other = (made.embed_audio(wave, RATE) for wave in (tone, tone + hiss, hiss))
     assert 1.01 > (anchor * anchor).sum() > (anchor * mixed).sum() > (anchor * other).sum()
+
+
+@pytest.mark.parametrize("width", [0.0, 0.5])
+def test_the_second_head_is_its_formula(width):
+    torch.manual_seed(0)
+    head = DetailHead(6, 40_000 if width else 4, inner=4, width=width)
+    head.mean.fill_(0.3)
+    cells = torch.rand(5, 6)
+    made = head(cells)
+    line = torch.nn.functional.normalize((cells - 0.3) @ head.linear.weight.T, dim=-1)
+    near = line @ line.T
+    # so many waves make the bell they stand for
+    wanted = torch.exp((near - 1) / width**2) if width else near
+    torch.testing.assert_close(made.norm(dim=1), torch.ones(5))
+    torch.testing.assert_close(made @ made.T, wanted, atol=0.03 if width else 1e-5, rtol=0)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from marssep.errors import SettingsError, UsageError
-from marssep.reward.shapes import REWARDS, RewardInputs, weighted_reward
+from marssep.errors import InputError, SettingsError, UsageError
+from marssep.reward.shapes import REWARDS, RewardInputs, local_similarities, weighted_reward
 
 RATE = 16000
 
@@ -75,3 +75,42 @@ def test_unknown_rewards_and_unlike_waveforms_are_refused(reward_encoder, waves)
     object.__setattr__(inputs, "estimate", inputs.mixture[:, :-1])  # the shape checks of tests would see it earlier
     with pytest.raises(UsageError, match="one shape"):
         weighted_reward(reward_encoder, inputs, {"cosine": 1.0})
+
+
+@pytest.mark.parametrize("length", [1, 100, 20001])
+@pytest.mark.parametrize("name", list(REWARDS))
+def test_a_clip_of_any_length_earns_the_same_finite_reward_every_time(reward_encoder, waves, name, length):
+    inputs = made_inputs(reward_encoder, torch.cat([waves, waves], dim=1)[:, :length].contiguous())
+    rewards = [REWARDS[name](reward_encoder, inputs) for _ in range(2)]
+    assert rewards[0].shape == (2,)
+    assert bool(rewards[0].isfinite().all())
+    assert torch.equal(*rewards)
+
+
+@pytest.mark.parametrize("name", list(REWARDS))
+def test_the_order_of_candidates_plays_no_part(reward_encoder, waves, name):
+    inputs, order = made_inputs(reward_encoder, waves), torch.tensor([1, 0])
+    fields = {key: getattr(inputs, key)[order] for key in ("estimate", "target", "mixture", "anchor", "rest_anchor")}
+    turned = REWARDS[name](reward_encoder, RewardInputs(sample_rate=RATE, **fields))
+    torch.testing.assert_close(turned, REWARDS[name](reward_encoder, inputs)[order], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["cosine", "si_sdr", "local_log_magnitude"])
+def test_what_is_not_finite_earns_nothing_but_an_error(reward_encoder, waves, name):
+    inputs = made_inputs(reward_encoder, waves)
+    inputs.estimate[1, 3] = float("nan")
+    with pytest.raises(InputError, match="NaN or infinite"):
+        weighted_reward(reward_encoder, inputs, {name: 1.0})
+
+
+def test_local_similarities_are_the_local_rewards(reward_encoder, waves):
+    inputs = made_inputs(reward_encoder, waves)
+    alone = RewardInputs(
+        waves[1:], inputs.target[:1], inputs.mixture[:1], RATE, inputs.anchor[:1], inputs.rest_anchor[:1]
+    )
+    wide = RewardInputs(
+        waves[1:], *(wave.expand(2, -1) for wave in (alone.target, alone.mixture)), RATE, inputs.anchor, inputs.anchor
+    )
+    near = local_similarities(reward_encoder, alone)
+    torch.testing.assert_close(near.to_target, REWARDS["local_cosine"](reward_encoder, wide))
+    torch.testing.assert_close((near.to_target - near.to_rest) / 2, REWARDS["local_margin"](reward_encoder, wide))

@@ -16,7 +16,7 @@ from marssep.train.progressive_settings import ProgressiveSettings, StageSetting
 LABELS = ("dog", "rain", "viola", "violin")
 KINDS = ("target", "mixture", "other", "separator", *["ladder"] * 3, *["disturbed"] * 2, *["explored"] * 4)
 SHARES = torch.tensor([0.0, 0.5, 1.0, 0.3, 0.1, 0.4, 0.7, 0.2, 0.6, 0.30, 0.25, 0.35, 0.28])
-SHAPE = RewardEncoderSettings(bands=4, segments=2, detail_dimension=6, image_rank=2)
+SHAPE = RewardEncoderSettings(bands=4, segments=2, detail_inner=6, detail_dimension=32, image_rank=2)
 SMALL = ProgressiveSettings(
     encoder=SHAPE,
     stage2=StageSettings(steps=30, learning_rate=5e-3),
@@ -192,8 +192,8 @@ def test_the_report_has_every_stage_reward_and_direction(trained):
     assert {"cosine", "margin", "si_sdr", "margin + si_sdr"} <= report["rewards"].keys()
     assert report["rewards"]["si_sdr"]["ladder"]["mean"] == 1
     assert len(report["retrieval"]["3"]) == 6
-    assert list(report["steps"]) == ["3 - 1"]
-    assert report["anchors_with_picture"]["mlbp"]["gap"]["n"] == 4
+    assert list(report["steps"]["mean"]) == ["3 - 1"]
+    assert report["with_picture"]["stages"]["3"]["mlbp"]["gap"]["n"] == 4
     text = markdown(report)
     assert "stage 3" in text
     assert "audio->text" in text

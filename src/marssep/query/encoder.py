@@ -121,6 +121,10 @@ class QueryEncoder(nn.Module, ABC):
         head = self.heads["image"]
         return Readings.of(head.places, head.guesses(self.image_features(images)).mean(0))
 
+    def stock_heads(self) -> dict[str, nn.Module] | None:
+        """Heads that put all modalities into one space without any training of ours; None where there are none."""
+        return None
+
     def vocabulary(self) -> list[str]:
         """Words beyond any corpus whose neighbours the heads should keep; none by default."""
         return []

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float32
 from torch import Tensor, nn
 
+_BEST = 10  # classes that count, as in the paper on ConSE
+
 
 class ProjectionHead(nn.Module):
     """Standardise, then a linear map plus a small network with one hidden layer, then length 1."""
@@ -80,3 +82,53 @@ class MixtureHead(nn.Module):
                 buffer = self.get_buffer(name)
                 setattr(self, name, buffer.new_zeros(max(counts), *buffer.shape[1:]))
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class NamingHead(nn.Module):
+    """Names of the classes a stock classifier hears or sees, weighted by its posteriors (ConSE, Norouzi et al. 2014).
+
+    Nothing in it is trained by us: classifier and names come with the trunks.
+    """
+
+    def __init__(
+        self, classifier: nn.Linear, names: Float32[Tensor, "c f"], *, exclusive: bool, dimension: int
+    ) -> None:
+        """Copy a classifier.
+
+        Args:
+            classifier: takes the first of the trunk's features.
+            names: unit-norm places of its classes.
+            exclusive: one class at a time (softmax), or any number of them (sigmoid).
+            dimension: of the shared space, at least f; the rest is zero.
+        """
+        super().__init__()
+        self.exclusive, self.n_inputs, self.best = exclusive, classifier.in_features, min(_BEST, len(names))
+        self.register_buffer("weight", classifier.weight.detach().clone())
+        self.register_buffer("bias", classifier.bias.detach().clone())
+        self.register_buffer("places", pad_to(names, dimension))
+        self.weight: Tensor
+        self.bias: Tensor
+        self.places: Tensor
+
+    def forward(self, features: Float32[Tensor, "b f"]) -> Float32[Tensor, "b d"]:
+        """Unit-norm embeddings."""
+        logits = F.linear(features[:, : self.n_inputs], self.weight, self.bias)
+        posteriors, classes = (logits.softmax(-1) if self.exclusive else torch.sigmoid(logits)).topk(self.best, dim=-1)
+        return F.normalize((posteriors[..., None] * self.places[classes]).sum(1), dim=-1)
+
+
+class PlainHead(nn.Module):
+    """The features themselves, brought to length 1 and filled up with zeros."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.dimension = dimension
+
+    def forward(self, features: Float32[Tensor, "b f"]) -> Float32[Tensor, "b d"]:
+        """Unit-norm embeddings."""
+        return pad_to(F.normalize(features, dim=-1), self.dimension)
+
+
+def pad_to(rows: Float32[Tensor, "b f"], dimension: int) -> Float32[Tensor, "b d"]:
+    """Zeros up to a dimension, which change no cosine."""
+    return F.pad(rows, (0, dimension - rows.shape[-1]))

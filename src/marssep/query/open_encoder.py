@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float32
 from PIL import Image
 from torch import Tensor, nn
 
 from marssep.errors import ModelError
 from marssep.query.encoder import QueryEncoder
-from marssep.query.heads import MixtureHead, ProjectionHead
+from marssep.query.heads import MixtureHead, NamingHead, PlainHead, ProjectionHead
 from marssep.query.trunks import AudioTrunk, ImageTrunk, TextTrunk
 from marssep.query.trunks.building import WithoutInitialising
 from marssep.query.trunks.image import image_pixels
@@ -75,9 +76,31 @@ class OpenEncoder(QueryEncoder):
 
     def vocabulary(self) -> list[str]:
         """The 521 class names of AudioSet and the 1000 of ImageNet."""
-        audio: list[str] = json.loads((weights_folder(self.name) / "audioset_classes.json").read_text(encoding="utf-8"))
-        table = Path(__file__).parent / "trunks" / "imagenet_classes.txt"
-        return audio + [line for line in table.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+        return _audioset_classes() + _imagenet_classes()
+
+    def stock_heads(self) -> dict[str, nn.Module]:
+        """The space of MiniLM: sounds and pictures are where the names of their likeliest classes are."""
+        heads: dict[str, nn.Module] = {"text": PlainHead(DIMENSION)}
+        tables = {
+            "audio": (self.audio_trunk.classifier, _audioset_classes(), False),
+            "image": (self.image_trunk.classifier, _imagenet_classes(), True),
+        }
+        for kind, (classifier, names, exclusive) in tables.items():
+            places = F.normalize(
+                torch.cat([self.text_features(names[at : at + 64]) for at in range(0, len(names), 64)])
+            )
+            heads[kind] = NamingHead(classifier, places, exclusive=exclusive, dimension=DIMENSION)
+        return heads
+
+
+def _audioset_classes() -> list[str]:
+    names: list[str] = json.loads((weights_folder("open") / "audioset_classes.json").read_text(encoding="utf-8"))
+    return names
+
+
+def _imagenet_classes() -> list[str]:
+    table = (Path(__file__).parent / "trunks" / "imagenet_classes.txt").read_text(encoding="utf-8")
+    return [line for line in table.splitlines() if not line.startswith("#")]
 
 
 def _load_trunk(trunk: nn.Module, path: Path) -> None:

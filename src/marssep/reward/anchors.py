@@ -4,6 +4,7 @@ Only the side of the target is fused; the separation keeps its own embedding.
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,8 @@ class AnchorSettings(Settings):
     """Of the bilinear pooling."""
     shortcut: bool = True
     """Add the mean of the modalities to the bilinear pooling (Kim et al. 2017, section 3.3)."""
+    start: Literal["random", "sound"] = "random"
+    """`sound`: the pooling passes the sound through its rank at first, scaled by the other modalities alike."""
 
 
 class _Anchor(nn.Module):
@@ -103,6 +106,19 @@ class BilinearAnchor(_Anchor):
             nn.init.normal_(layer.weight, std=1.0)  # inputs have length 1
             nn.init.ones_(layer.bias)  # a factor near 1 lets the others through
         nn.init.normal_(self.outward.weight, std=0.1 * settings.rank**-0.5)
+        if settings.start == "sound":
+            self._pass_sound()
+
+    def _pass_sound(self) -> None:
+        sound, *others = self.inward
+        assert isinstance(sound, nn.Linear)
+        nn.init.orthogonal_(sound.weight)
+        nn.init.zeros_(sound.bias)
+        for layer in others:
+            assert isinstance(layer, nn.Linear)
+            nn.init.zeros_(layer.weight)
+        with torch.no_grad():
+            self.outward.weight.copy_(sound.weight.T)
 
     def forward(
         self, audio: Float[Tensor, "b d"], text: Float[Tensor, "b d"], image: Float[Tensor, "b d"] | None = None

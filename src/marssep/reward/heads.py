@@ -35,21 +35,39 @@ class AdaptedHead(nn.Module):
 
 
 class DetailHead(nn.Module):
-    """A linear map of the spectral picture less that of the average sound, brought to length 1.
+    """The spectral picture less that of the average sound, mapped linearly to length 1, then to a sphere of waves.
 
-    Without the average taken away, any two sounds are alike; without training, the map is a random rotation.
+    Without the average taken away, any two sounds are alike. The waves (random Fourier features, Rahimi and Recht 2007)
+    make of the cosine c of two linear places about `exp((c - 1) / width^2)`: a mixture that its target dominates is
+    0.6 like it on the line and 0.35 in waves, in an order that hardly changes. The linear map is trained, the waves are
+    not: when they were, exploration fell on validation while the gap rose.
     """
 
-    def __init__(self, cells: int, dimension: int) -> None:
+    def __init__(self, cells: int, dimension: int, *, inner: int | None = None, width: float = 0.0) -> None:
+        """Make a head that is not trained: a random rotation and random waves.
+
+        Args:
+            cells: of the picture.
+            dimension: of the places; with waves even, a sine and a cosine of each.
+            inner: of the linear places, if there are waves.
+            width: of the bell that the waves make, the smaller, the farther apart unlike sounds are; 0 for no waves.
+        """
         super().__init__()
         self.register_buffer("mean", torch.zeros(cells))
         self.mean: Tensor
-        self.linear = nn.Linear(cells, dimension, bias=False)
+        inner = inner or dimension
+        self.linear = nn.Linear(cells, inner if width else dimension, bias=False)
         nn.init.orthogonal_(self.linear.weight)
+        self.register_buffer("waves", torch.randn(dimension // 2, inner) / width if width else None)
+        self.waves: Tensor | None
 
     def forward(self, cells: Float32[Tensor, "b c"]) -> Float32[Tensor, "b d"]:
         """Unit-norm embeddings."""
-        return F.normalize(self.linear(cells - self.mean), dim=-1)
+        placed = F.normalize(self.linear(cells - self.mean), dim=-1)
+        if self.waves is None:
+            return placed
+        phases = placed @ self.waves.T
+        return torch.cat([phases.cos(), phases.sin()], dim=-1) * phases.shape[-1] ** -0.5
 
 
 def starting_head(head: nn.Module, *, n_features: int, dimension: int, rank: int) -> nn.Module:

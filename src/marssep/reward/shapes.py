@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from marssep.errors import SettingsError, UsageError
+from marssep.errors import InputError, SettingsError, UsageError
 from marssep.reward.encoder import RewardEncoder
 from marssep.reward.signal import (
     block_energy,
@@ -27,7 +27,7 @@ class RewardInputs:
 
     Attributes:
         estimate: separated waveforms, candidates of any mixtures.
-        target: what each should be.
+        target: what each should be; one row where all are of one mixture.
         mixture: what each was made from.
         sample_rate: Hz.
         anchor: unit-norm z* of each, from `RewardEncoder.anchors`.
@@ -35,11 +35,11 @@ class RewardInputs:
     """
 
     estimate: Float[Tensor, "b n"]
-    target: Float[Tensor, "b n"]
-    mixture: Float[Tensor, "b n"]
+    target: Float[Tensor, "#b n"]
+    mixture: Float[Tensor, "#b n"]
     sample_rate: int
-    anchor: Float[Tensor, "b d"]
-    rest_anchor: Float[Tensor, "b d"]
+    anchor: Float[Tensor, "#b d"]
+    rest_anchor: Float[Tensor, "#b d"]
 
 
 @dataclass(frozen=True)
@@ -76,20 +76,33 @@ def log_magnitude(encoder: RewardEncoder, inputs: RewardInputs) -> Float[Tensor,
     return log_magnitude_reward(inputs.estimate, inputs.target, mixture=inputs.mixture, sample_rate=inputs.sample_rate)
 
 
+@dataclass(frozen=True)
+class LocalSimilarities:
+    """Cosines with the target and with what else sounds, second by second, weighted by the mixture's energy there."""
+
+    to_target: Float[Tensor, " b"]
+    to_rest: Float[Tensor, " b"]
+
+
+def local_similarities(encoder: RewardEncoder, inputs: RewardInputs) -> LocalSimilarities:
+    """Both local similarities; target and mixture may be one row for all estimates. The anchors have no part in it."""
+    made, wanted, heard = (_pieces(wave, inputs) for wave in (inputs.estimate, inputs.target, inputs.mixture))
+    places = [_places(encoder, pieces, inputs.sample_rate) for pieces in (made, wanted, heard - wanted)]
+    shares = _energy_shares(heard)
+    return LocalSimilarities(*(((places[0] * other).sum(-1) * shares).sum(1) for other in places[1:]))
+
+
 def local_cosine(encoder: RewardEncoder, inputs: RewardInputs) -> Float[Tensor, " b"]:
     """Cosine with the target's own sound, second by second, weighted by the energy of the mixture there."""
     made, wanted, heard = (_pieces(wave, inputs) for wave in (inputs.estimate, inputs.target, inputs.mixture))
-    weights = _energy_shares(heard)
-    near = _near(encoder, made, wanted, inputs.sample_rate)
-    return (near * weights).sum(1)
+    near = (_places(encoder, made, inputs.sample_rate) * _places(encoder, wanted, inputs.sample_rate)).sum(-1)
+    return (near * _energy_shares(heard)).sum(1)
 
 
 def local_margin(encoder: RewardEncoder, inputs: RewardInputs) -> Float[Tensor, " b"]:
     """As `local_cosine`, minus the same with what else sounds, halved."""
-    made, wanted, heard = (_pieces(wave, inputs) for wave in (inputs.estimate, inputs.target, inputs.mixture))
-    to_target = _near(encoder, made, wanted, inputs.sample_rate)
-    to_rest = _near(encoder, made, heard - wanted, inputs.sample_rate)
-    return ((to_target - to_rest) * _energy_shares(heard)).sum(1) / 2
+    near = local_similarities(encoder, inputs)
+    return (near.to_target - near.to_rest) / 2
 
 
 def local_si_sdr(encoder: RewardEncoder, inputs: RewardInputs) -> Float[Tensor, " b"]:
@@ -125,6 +138,7 @@ def weighted_reward(encoder: RewardEncoder, inputs: RewardInputs, weights: Mappi
     Raises:
         SettingsError: an unknown reward, or none.
         UsageError: waveforms of unlike shapes.
+        InputError: NaN or infinite samples.
     """
     unknown = sorted(weights.keys() - REWARDS.keys())
     if unknown or not weights:
@@ -132,6 +146,8 @@ def weighted_reward(encoder: RewardEncoder, inputs: RewardInputs, weights: Mappi
     if not inputs.estimate.shape == inputs.target.shape == inputs.mixture.shape:
         shapes = [list(wave.shape) for wave in (inputs.estimate, inputs.target, inputs.mixture)]
         raise UsageError(f"Estimate, target and mixture must have one shape, not {shapes}; repeat or cut them.")
+    if not all(bool(wave.isfinite().all()) for wave in (inputs.estimate, inputs.target, inputs.mixture)):
+        raise InputError("A waveform holds NaN or infinite samples, for which no reward is defined; mend it first.")
     components = {name: REWARDS[name](encoder, inputs) for name in weights}
     total = torch.stack([weights[name] * values for name, values in components.items()]).sum(0)
     return Reward(total, components)
@@ -149,9 +165,8 @@ def _pieces(waveform: Tensor, inputs: RewardInputs) -> Float[Tensor, "b p n"]:
     return F.pad(waveform, (0, count * length - waveform.shape[-1])).unflatten(-1, (count, length))
 
 
-def _near(encoder: RewardEncoder, left: Tensor, right: Tensor, sample_rate: int) -> Float[Tensor, "b p"]:
-    placed = [encoder.embed_audio(wave.flatten(0, 1), sample_rate) for wave in (left, right)]
-    return (placed[0] * placed[1]).sum(1).unflatten(0, left.shape[:2])
+def _places(encoder: RewardEncoder, pieces: Tensor, sample_rate: int) -> Float[Tensor, "b p d"]:
+    return encoder.embed_audio(pieces.flatten(0, 1), sample_rate).unflatten(0, pieces.shape[:2])
 
 
 def _energy_shares(pieces: Tensor) -> Float[Tensor, "b p"]:

@@ -61,6 +61,8 @@ class GridStudent(nn.Module):
                 "bands": own.bands,
                 "segments": own.segments,
                 "detail": own.detail_dimension,
+                "inner": own.detail_inner,
+                "width": own.detail_width,
                 "dimension": teacher.encoder.dimension,
                 "exponent": own.exponent,
             }
@@ -76,7 +78,12 @@ class GridStudent(nn.Module):
         self.what = nn.Sequential(
             nn.Linear(2 * width * rows, 384), nn.SiLU(), nn.Dropout(0.1), nn.Linear(384, int(shape["dimension"]))
         )
-        self.detail = DetailHead(int(shape["bands"] * shape["segments"]), int(shape["detail"]))
+        self.detail = DetailHead(
+            int(shape["bands"] * shape["segments"]),
+            int(shape["detail"]),
+            inner=int(shape.get("inner", shape["detail"])),
+            width=shape.get("width", 0.0),  # a student of an earlier encoder has no waves
+        )
         self.register_buffer("share", torch.zeros(()))
         self.share: Tensor
         if teacher is not None:

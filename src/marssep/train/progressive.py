@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -167,10 +168,10 @@ def stage_losses(
     rows = draw.index(len(data.training.labels), settings.mixtures)
     placed, text = _mixtures(encoder, data, draw, rows)
     target, mixture = placed[:, 0], placed[:, 1]
-    # the target is nearer than the mixture to its name and to what name and sound make together
+    # the target is nearer than the mixture to its name, to what name and sound make together, and to itself
     blended = encoder.anchors["mean"](target, text, None)
     apart = torch.stack(
-        [triplet_loss(wanted, target, mixture, margin=settings.mixture_margin) for wanted in (text, blended)]
+        [triplet_loss(wanted, target, mixture, margin=settings.mixture_margin) for wanted in (text, blended, target)]
     ).sum()
     losses = {"replay_1": chosen.replay * of_stage_1}
     if stage == 2:
@@ -191,10 +192,12 @@ def stage_losses(
             "triplet": chosen.triplet * triplet_loss(picture, target, mixture, margin=settings.mixture_margin),
         }
     quality = data.training.si_sdr[rows]
-    for anchor in ("audio", "mean"):
-        wanted = encoder.anchors[anchor](target, text, None)
-        losses[f"consistency_{anchor}"] = (chosen.consistency / 2) * _consistency(
-            placed, wanted, quality, made=data.training, settings=settings, weight=chosen.correlation
+    wanted = {"audio": target, "mean": blended, "text": text}
+    if picture is not None:
+        wanted["shown"] = encoder.anchors["mean"](target, text, picture)
+    for name, anchor in wanted.items():
+        losses[f"consistency_{name}"] = (chosen.consistency / len(wanted)) * _consistency(
+            placed, anchor, quality, made=data.training, settings=settings, weight=chosen.correlation
         )
     losses["anchors"] = _anchor_losses(encoder, placed, (text, picture), quality, made=data.training, settings=settings)
     return losses
@@ -233,13 +236,28 @@ def _anchor_losses(
     for name in ("learnable", "mlbp"):
         for shown in (None,) if picture is None else (None, picture):
             wanted = encoder.anchors[name](fixed[:, 0], text, shown)
-            total = total + _consistency(fixed, wanted, quality, made=made, settings=settings, weight=1.0)
-            # the target stays what is nearest, and every target keeps a place of its own
-            alike = info_nce_loss(
-                wanted, fixed[:, 0], positives=torch.eye(len(wanted), dtype=torch.bool), temperature=0.1
-            )
-            total = total + alike
+            ranking, alike = anchor_losses(wanted, fixed, quality, made=made, settings=settings)
+            total = total + ranking + alike
     return total
+
+
+def anchor_losses(
+    wanted: Tensor, placed: Tensor, quality: Tensor, *, made: Stacked, settings: ProgressiveSettings
+) -> tuple[Tensor, Tensor]:
+    """What an anchor learns by: the ranking of separations, and InfoNCE between anchors and targets.
+
+    The second keeps the target what is nearest, and every target a place of its own.
+
+    Args:
+        wanted: anchors `[m, d]`.
+        placed: embeddings of the separations `[m, k, d]`.
+        quality: dB, `[m, k]`.
+        made: names the columns.
+        settings: of the ranking.
+    """
+    ranking = _consistency(placed, wanted, quality, made=made, settings=settings, weight=1.0)
+    own = torch.eye(len(wanted), dtype=torch.bool)
+    return ranking, info_nce_loss(wanted, placed[:, 0], positives=own, temperature=0.1)
 
 
 @torch.no_grad()
@@ -248,8 +266,8 @@ def validate(
 ) -> dict[str, Any]:
     """Figures of validation; `score` is the mean of those a stage is after, in [-1, 1]."""
     figures: dict[str, list[float]] = {"gap": [], "ladder": [], "disturbed": [], "explored": []}
-    for made in data.validation.values():
-        near = similarities(encoder, made, data.alignment, anchor=settings.anchor)
+    for made, anchor in product(data.validation.values(), settings.anchors):
+        near = similarities(encoder, made, data.alignment, anchor=anchor)
         found = faithfulness(near, made)
         for name, values in figures.items():
             values.append(float(np.nanmean(getattr(found, name))))

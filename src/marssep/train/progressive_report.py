@@ -1,6 +1,6 @@
 """The faithfulness report: for every stage, anchor and reward, whether it rises where the separation gets better."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +19,9 @@ FIGURES = ("gap", "relative_gap", "ladder", "disturbed", "explored")
 _DIRECTIONS = tuple(
     (one, other) for one in ("audio", "text", "image") for other in ("audio", "text", "image") if one != other
 )
+COMPARED = ("text", "mean", "audio")
+"""Anchors without weights of their own: only these mean the same in every stage."""
+FUSED = ("mean", "learnable", "max", "mlbp")
 SUMS = {
     "cosine + log_magnitude": {"cosine": 1.0, "log_magnitude": 1.0},
     "margin + si_sdr": {"margin": 1.0, "si_sdr": 1.0},
@@ -54,7 +57,7 @@ def reward_report(
         "stages": {
             str(stage): {name: figures(values, made) for name, values in rows.items()} for stage, rows in near.items()
         },
-        "steps": _steps({stage: rows[anchor] for stage, rows in near.items()}, made),
+        "steps": {name: _steps({stage: rows[name] for stage, rows in near.items()}, made) for name in COMPARED},
         "rewards": rewards(encoders[max(encoders)], made, data, anchor=anchor),
         "retrieval": {str(stage): retrieval(encoder, data) for stage, encoder in encoders.items()},
         "detail_share": {str(stage): round(encoder.share().item(), 4) for stage, encoder in encoders.items()},
@@ -66,7 +69,7 @@ def reward_report(
         for stage, encoder in encoders.items()
     }
     if pictures is not None:
-        report["anchors_with_picture"] = _with_pictures(encoders[max(encoders)], made, data, pictures)
+        report["with_picture"] = _with_pictures(encoders, made, data, pictures)
     return report
 
 
@@ -132,28 +135,36 @@ def retrieval(encoder: RewardEncoder, data: AlignmentData) -> dict[str, dict[str
 
 def markdown(report: Mapping[str, Any]) -> str:
     """The report as Markdown tables."""
-    head = "| | gap | relative gap | ladder | disturbed | explored |\n|---|---|---|---|---|---|\n"
-    default = report["anchor"]
-    stages = "".join(_row(f"stage {stage}", rows[default]) for stage, rows in report["stages"].items())
-    steps = "".join(_row(name, row) for name, row in report["steps"].items())
-    last = max(report["stages"])
-    anchors = "".join(_row(name, row) for name, row in report["stages"][last].items())
-    local = {f"{name} ({row['gap']['n']} mixtures)": row for name, row in report.get("local_rewards", {}).items()}
-    shapes = "".join(_row(name, row) for name, row in {**report["rewards"], **local}.items())
-    plain = "".join(
-        _row(f"stage {stage}, {name}", row)
+    default, last = report["anchor"], max(report["stages"])
+    shown = report.get("with_picture") or {"stages": {}, "steps": {}, "n_mixtures": 0}
+    stages = [
+        (f"stage {stage}, {name}", rows[name]) for name in COMPARED for stage, rows in report["stages"].items()
+    ] + [(f"stage {stage}, mean with picture", rows["mean"]) for stage, rows in shown["stages"].items()]
+    steps = [(f"{step}, {name}", row) for name, rows in report["steps"].items() for step, row in rows.items()]
+    steps += [(f"{step}, mean with picture", row) for rows in shown["steps"].values() for step, row in rows.items()]
+    anchors = [*report["stages"][last].items()]
+    anchors += [(f"{name}, with picture", row) for name, row in shown["stages"].get(last, {}).items()]
+    local = [(f"{name} ({row['gap']['n']} mixtures)", row) for name, row in report.get("local_rewards", {}).items()]
+    plain = [
+        (f"stage {stage}, {name}", row)
         for stage, rows in report["without_detail"].items()
         for name, row in rows.items()
-    )
+    ]
+    count = f"{report['n_mixtures']} mixtures ({shown['n_mixtures']} with a picture)"
     parts = [
-        f"Stages, anchor `{default}`, {report['n_mixtures']} mixtures\n\n{head}{stages}",
-        f"Difference between stages\n\n{head}{steps}",
-        f"The first part of the embedding alone, by anchor\n\n{head}{plain}",
-        f"Anchors, stage {last}\n\n{head}{anchors}",
-        f"Rewards, stage {last}, anchor `{default}`\n\n{head}{shapes}",
+        _table(f"Stages, {count}", stages),
+        _table("Difference between stages", steps),
+        _table("The first part of the embedding alone, by anchor", plain),
+        _table(f"Anchors, stage {last}", anchors),
+        _table(f"Rewards, stage {last}, anchor `{default}`", [*report["rewards"].items(), *local]),
         _retrieval_table(report["retrieval"]),
     ]
     return "\n".join(parts)
+
+
+def _table(title: str, rows: Sequence[tuple[str, Mapping[str, Mapping[str, Any]]]]) -> str:
+    head = "| | gap | relative gap | ladder | disturbed | explored |\n|---|---|---|---|---|---|\n"
+    return f"{title}\n\n{head}" + "".join(_row(name, row) for name, row in rows)
 
 
 def _retrieval_table(stages: Mapping[str, Mapping[str, Any]]) -> str:
@@ -200,13 +211,24 @@ def _without_detail(encoder: RewardEncoder, made: Stacked, data: AlignmentData, 
         encoder.share_logit.copy_(kept)
 
 
-def _with_pictures(encoder: RewardEncoder, made: Stacked, data: AlignmentData, pictures: Tensor) -> dict[str, Any]:
+def _with_pictures(
+    encoders: Mapping[int, RewardEncoder], made: Stacked, data: AlignmentData, pictures: Tensor
+) -> dict[str, Any]:
+    """Anchors that a picture takes part in, of the mixtures that have one."""
     shown = [row for row in range(len(pictures)) if bool(pictures[row].isfinite().all())]
     if not shown:
         return {}
     part = take(made, shown)
+    near = {
+        stage: {name: similarities(encoder, part, data, anchor=name, images=pictures[shown]) for name in FUSED}
+        for stage, encoder in encoders.items()
+    }
     return {
-        name: figures(similarities(encoder, part, data, anchor=name, images=pictures[shown]), part) for name in ANCHORS
+        "n_mixtures": len(shown),
+        "stages": {
+            str(stage): {name: figures(values, part) for name, values in rows.items()} for stage, rows in near.items()
+        },
+        "steps": {"mean": _steps({stage: rows["mean"] for stage, rows in near.items()}, part)},
     }
 
 

@@ -16,16 +16,15 @@ from marssep.errors import CorpusError
 from marssep.model import LoadedModel, load_model
 from marssep.query import QueryEncoder, TrunkFeatures, load_encoder
 from marssep.reward.encoder import RewardEncoder
-from marssep.reward.shapes import RewardInputs, local_cosine, local_margin
+from marssep.reward.shapes import RewardInputs, local_similarities
 from marssep.train.align import alignment_data
 from marssep.train.progressive_cache import separations
 from marssep.train.progressive_data import Stacked, stack
 from marssep.train.progressive_material import REPORT_COUNTS, render_separations
-from marssep.train.progressive_report import figures, reward_report, take
+from marssep.train.progressive_report import figures, reward_report
 from marssep.train.progressive_run import CACHE
 
 TEST_LIST = "open-test"
-_LOCAL = 25  # mixtures for the rewards that need the waveforms and twice the time
 
 
 def run_report(
@@ -68,7 +67,7 @@ def run_report(
     last = encoders[3]
     stacked = stack(made, data.labels, last.settings)
     found = reward_report(encoders, stacked, data, anchor=anchor, pictures=_pictures(stacked, corpus, features))
-    found["local_rewards"] = _local_figures(specs[:_LOCAL], corpus, (separator, encoder), last, stacked)
+    found["local_rewards"] = _local_figures(specs, corpus, (separator, encoder), last, stacked, tell=report)
     return {
         "what": "does the reward rise where a separation gets better: see docs/reward.md",
         "list": TEST_LIST,
@@ -106,13 +105,18 @@ def _local_figures(
     makers: tuple[LoadedModel, QueryEncoder],
     encoder: RewardEncoder,
     stacked: Stacked,
+    *,
+    tell: Callable[[str], None],
 ) -> dict[str, Any]:
-    rewards = {spec.id: local_rewards(spec, k, corpus, makers, encoder) for k, spec in enumerate(specs)}
-    part = take(stacked, [row for row, name in enumerate(stacked.names) if name in rewards])
-    return {
-        reward: figures(torch.stack([rewards[name][reward] for name in part.names]), part)
-        for reward in ("local_cosine", "local_margin")
-    }
+    rows: dict[str, list[Tensor]] = {}
+    places = {spec.id: index for index, spec in enumerate(specs)}
+    for done, name in enumerate(stacked.names, 1):
+        values = local_rewards(specs[places[name]], places[name], corpus, makers, encoder)
+        for reward, each in values.items():
+            rows.setdefault(reward, []).append(each)
+        if done % 25 == 0:
+            tell(f"local rewards {done}/{len(stacked.names)}")
+    return {reward: figures(torch.stack(each), stacked) for reward, each in rows.items()}
 
 
 @torch.no_grad()
@@ -121,17 +125,17 @@ def local_rewards(
 ) -> dict[str, Tensor]:
     """The rewards that need the waveforms, of all separations of one mixture of the list."""
     waves = render_separations(spec, corpus, *makers, counts=REPORT_COUNTS, seed=index).waves
-    count = len(waves)
-    placed = encoder.embed_audio(waves[:3], CORPUS_RATE)
+    none = torch.empty(1, 0)  # the local rewards need no anchor
     inputs = RewardInputs(
         estimate=waves,
-        target=waves[:1].expand(count, -1),
-        mixture=waves[1:2].expand(count, -1),
+        target=waves[:1],
+        mixture=waves[1:2],
         sample_rate=CORPUS_RATE,
-        anchor=placed[:1].expand(count, -1),
-        rest_anchor=placed[2:].expand(count, -1),
+        anchor=none,
+        rest_anchor=none,
     )
-    return {"local_cosine": local_cosine(encoder, inputs), "local_margin": local_margin(encoder, inputs)}
+    near = local_similarities(encoder, inputs)
+    return {"local_cosine": near.to_target, "local_margin": (near.to_target - near.to_rest) / 2}
 
 
 def _pictures(made: Stacked, corpus: Corpus, features: TrunkFeatures) -> Tensor:
