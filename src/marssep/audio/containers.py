@@ -3,12 +3,14 @@
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from marssep.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image  # the runtime without torch does without Pillow
 
 # FFmpeg guesses hundreds of formats, play lists that open other files among them; it gets those we know by their first
 # bytes, by name.
@@ -86,7 +88,7 @@ def track_blocks(file: io.BufferedIOBase, *, format_name: str, name: str) -> Ite
         yield samples
 
 
-def decode_picture(file: io.BufferedIOBase, *, format_name: str, name: str, at: float) -> Image.Image | None:
+def decode_picture(file: io.BufferedIOBase, *, format_name: str, name: str, at: float) -> "Image.Image | None":
     """The picture at a share `at` of a film's length, None if there are none in it.
 
     Raises:

@@ -1,13 +1,15 @@
 """One picture out of a film, through the same door as its sound."""
 
 from pathlib import Path
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from marssep.audio.containers import decode_picture, film_format
 
+if TYPE_CHECKING:
+    from PIL import Image  # the runtime without torch does without Pillow
 
-def read_frame(path: Path, *, at: float = 0.5) -> Image.Image | None:
+
+def read_frame(path: Path, *, at: float = 0.5) -> "Image.Image | None":
     """The picture at a share of a film's length; None if the file is no film.
 
     Args:
