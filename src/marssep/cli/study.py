@@ -156,18 +156,27 @@ def questions(
 
 
 @app.command
-def report(results: Path = Path("results/reinforcement.json"), *, picture: Path | None = None) -> None:
+def report(
+    results: Path = Path("results/reinforcement.json"), *, picture: Path | None = None, study: Path | None = None
+) -> None:
     """Print the table of a study in Markdown.
 
     Args:
         results: What `marssep study reinforce` wrote.
         picture: Draw the differences into this PNG file, too.
+        study: Output folder of a study, finished or not, whose rows are summed up into the results first.
     """
     import json
 
     from marssep.errors import InputError
+    from marssep.evaluate.study import summarise
     from marssep.evaluate.study.table import draw_study, study_table
 
+    if study is not None:
+        rows = sorted((study / "rows").glob("*.json"))
+        if not rows:
+            raise InputError(f"{study}: no rows of a study there; run 'marssep study reinforce --output {study}'.")
+        _write(results, summarise(rows))
     try:
         found = json.loads(results.read_text(encoding="utf-8"))
         table = study_table(found)

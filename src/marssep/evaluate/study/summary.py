@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from marssep.errors import UsageError
 from marssep.evaluate.study.variants import VARIANTS
 from marssep.metrics import Interval, mean_interval
 from marssep.metrics.crossed import crossed_interval
@@ -25,6 +26,8 @@ FIGURES: Mapping[str, tuple[str, str]] = {
 }
 """Column -> (score, kind of query)."""
 DEFAULT, BLACK_BOX = "reinforced", ("recogniser", "refined by search")
+Table = dict[int, Float[np.ndarray, " mixtures"]]
+"""Means per mixture by seed, mixtures in the order of their names; NaN where nothing was scored."""
 _REPORTED = {"si_sdri": "si_sdri", "judge": "judge", "text_similarity": "text_similarity"}
 
 
@@ -79,7 +82,7 @@ def summarise(files: Sequence[Path]) -> dict[str, Any]:
     return summary
 
 
-def _gains(tables: Mapping[str, Mapping[str, np.ndarray]], controls: Sequence[str]) -> dict[str, Any]:
+def _gains(tables: Mapping[str, Mapping[str, Table]], controls: Sequence[str]) -> dict[str, Any]:
     gains: dict[str, Any] = {}
     for key, figure in _REPORTED.items():
         best = max(controls, key=lambda name: _mean(tables[name][figure]))
@@ -95,29 +98,38 @@ def _gains(tables: Mapping[str, Mapping[str, np.ndarray]], controls: Sequence[st
     return gains
 
 
-def _table(by_seed: Mapping[int, Mapping[str, Any]], figure: str) -> Float[np.ndarray, "seeds mixtures"]:
-    """Means per mixture, mixtures in the order of their names; NaN where nothing was scored."""
+def _table(by_seed: Mapping[int, Mapping[str, Any]], figure: str) -> Table:
     score, kind = FIGURES[figure]
     names = sorted({row["mixture"] for run in by_seed.values() for row in run["queries"]})
     place = {name: column for column, name in enumerate(names)}
-    total = np.zeros((len(by_seed), len(names)))
-    count = np.zeros_like(total)
-    for number, seed in enumerate(sorted(by_seed)):
-        for row in by_seed[seed]["queries"]:
+    table = {}
+    for seed, run in sorted(by_seed.items()):
+        total, count = np.zeros(len(names)), np.zeros(len(names))
+        for row in run["queries"]:
             if row["kind"] == kind and score in row:
-                total[number, place[row["mixture"]]] += row[score]
-                count[number, place[row["mixture"]]] += 1
-    return np.where(count > 0, total / np.where(count > 0, count, 1.0), np.nan)
+                total[place[row["mixture"]]] += row[score]
+                count[place[row["mixture"]]] += 1
+        table[seed] = np.where(count > 0, total / np.where(count > 0, count, 1.0), np.nan)
+    return table
 
 
-def _difference(own: np.ndarray, other: np.ndarray) -> Interval:
-    """Paired over mixtures, and over seeds where both have them; a row without seeds stands for each of the other's."""
-    seeds = max(len(own), len(other))
-    difference = np.broadcast_to(own, (seeds, own.shape[1])) - np.broadcast_to(other, (seeds, other.shape[1]))
-    return mean_interval(difference[0]) if seeds == 1 else crossed_interval(difference)
+def _difference(own: Table, other: Table) -> Interval:
+    """Paired over mixtures, and over the seeds that both have; a row without chance stands for every seed."""
+    if len(other) == 1:
+        pairs = [(values, *other.values()) for values in own.values()]
+    elif len(own) == 1:
+        pairs = [(*own.values(), values) for values in other.values()]
+    else:
+        pairs = [(own[seed], other[seed]) for seed in own if seed in other]
+    if not pairs:
+        raise UsageError("Two rows of the study have no seed in common; run both for the same seeds.")
+    difference = np.stack([ours - theirs for ours, theirs in pairs])
+    return mean_interval(difference[0]) if len(difference) == 1 else crossed_interval(difference)
 
 
 def _mean(values: Any) -> float:
+    if isinstance(values, dict):
+        values = list(values.values())
     known = np.asarray(values, dtype=np.float64)
     known = known[np.isfinite(known)]
     return round(float(known.mean()), 4) if known.size else float("nan")
