@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from marssep.audio.views import View
 from marssep.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def decode_picture(file: io.BufferedIOBase, *, format_name: str, name: str, at: 
     av = _library(name, "pictures of films")
     file.seek(0)
     try:
-        with av.open(_View(file), mode="r", format=format_name) as container:
+        with av.open(View(file), mode="r", format=format_name) as container:
             if not container.streams.video:
                 return None
             stream = container.streams.video[0]
@@ -140,7 +141,7 @@ def _decode(file: io.BufferedIOBase, *, format_name: str, name: str) -> Iterator
     file.seek(0)
     try:
         # The container closes what it was given, so it gets a view that can be closed.
-        with av.open(_View(file), mode="r", format=format_name) as container:
+        with av.open(View(file), mode="r", format=format_name) as container:
             if not container.streams.audio:
                 raise InputError(f"{name}: there is no sound track in it.")
             stream = container.streams.audio[0]
@@ -196,25 +197,3 @@ def _subtype(frame: Any, codec: str, stream: Any) -> str:
     subtype = _SUBTYPES.get(frame.format.name.rstrip("p"), "FLOAT")
     bits = getattr(stream.codec_context, "bits_per_coded_sample", 0) or 0
     return "PCM_24" if subtype == "PCM_32" and (bits in (0, 24) or codec in {"flac", "alac"}) else subtype
-
-
-class _View(io.RawIOBase):
-    """A file that may be closed without closing the one behind it."""
-
-    def __init__(self, file: io.BufferedIOBase) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)

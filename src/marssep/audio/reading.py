@@ -6,13 +6,14 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import soundfile
 
 from marssep.audio import riff
 from marssep.audio.containers import container_format, describe_track, track_blocks
+from marssep.audio.views import View
 from marssep.errors import InputError
 
 _LOGGER = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ class AudioFile:
             self.start, self.tags = track.start, track.tags
 
     def _sound(self) -> "_Stream":
-        view: Any = self._mended or self._file
+        view = View(self._mended or self._file)
         view.seek(0)
         return _Stream(view)
 

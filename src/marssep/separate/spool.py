@@ -1,5 +1,6 @@
 """Masks of a whole recording, kept in memory while they are few and on the disk when they are many."""
 
+import contextlib
 import tempfile
 from pathlib import Path
 from typing import Self
@@ -54,7 +55,9 @@ class MaskSpool:
 
     def close(self) -> None:
         """Give memory and disk back."""
-        self._file.close()
+        # Closing writes what is still buffered, which fails again on a full disk; nobody wants it any more.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self
