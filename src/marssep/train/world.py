@@ -31,6 +31,13 @@ def is_first_process() -> bool:
     return PartialState(cpu=_on_cpu()).process_index == 0
 
 
+def leave_together() -> None:
+    """Wait for all processes and end what connects them: one that exits earlier aborts on threads that still run."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 @dataclasses.dataclass
 class Share:
     """Which rows of a batch this process holds; kept by layers that draw random numbers or take statistics.
