@@ -81,3 +81,12 @@ def test_use_without_gradients_does_not_spoil_later_training() -> None:
     there_and_back(learnt).square().sum().backward()
     assert learnt.grad is not None
     assert learnt.grad.any()
+
+
+def test_masks_of_ones_and_zeros_keep_all_and_nothing():
+    spectrogram, waveform = Spectrogram(), torch.randn(9000, generator=torch.Generator().manual_seed(2))
+    steps = spectrogram.n_steps(spectrogram.n_frames(9000, 16000))
+    masks = torch.stack([torch.ones(128, steps), torch.zeros(128, steps)])
+    kept, dropped = spectrogram.masked(waveform, masks, 16000)
+    torch.testing.assert_close(kept, waveform, atol=1e-5, rtol=1e-5)
+    assert not dropped.any()

@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file
 
 from marssep.corpus.lists import write_list
-from marssep.corpus.made import make_corpus
 from marssep.corpus.mixing import MixingSettings, MixtureSampler
 from marssep.corpus.store import Corpus
 from marssep.errors import SettingsError
@@ -20,7 +19,6 @@ from marssep.policy.exploration import ExplorationSettings, explore
 from marssep.policy.surrogate import Rollout, SurrogateSettings, cell_weight, surrogate
 from marssep.presets import load_preset
 from marssep.query.bank import EmbeddingBank
-from marssep.query.encoder import load_encoder
 from marssep.reward import grid
 from marssep.reward.grid import GridRewards, GridRewardSettings, GridTruth
 from marssep.reward.student import GridStudent, StudentSettings
@@ -48,18 +46,6 @@ TINY = (
     "probe_mixtures=3",
     "validation.mixtures=3",
 )
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    folder = tmp_path_factory.mktemp("made")
-    make_corpus(folder)
-    return Corpus.open(folder)
-
-
-@pytest.fixture(scope="module")
-def bank(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> EmbeddingBank:
-    return EmbeddingBank.build(corpus, load_encoder("tiny"), tmp_path_factory.mktemp("bank"))
 
 
 @pytest.fixture(scope="module")

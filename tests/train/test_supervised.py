@@ -8,13 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from marssep.corpus.made import make_corpus
 from marssep.corpus.store import Corpus
 from marssep.errors import ModelError, OutputError, SettingsError
 from marssep.model import load_model
 from marssep.presets import load_preset, preset_names
 from marssep.query.bank import EmbeddingBank
-from marssep.query.encoder import load_encoder
 from marssep.train import supervised
 from marssep.train.batches import TrainingBatches
 from marssep.train.settings import OptimiserSettings, SupervisedSettings
@@ -25,18 +23,6 @@ SHRINK = {
     "default": ["workers=0", "batch_size=2"],
     "paper": ["workers=0", "batch_size=2"],
 }
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    folder = tmp_path_factory.mktemp("made")
-    make_corpus(folder)
-    return Corpus.open(folder)
-
-
-@pytest.fixture(scope="module")
-def bank(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> EmbeddingBank:
-    return EmbeddingBank.build(corpus, load_encoder("tiny"), tmp_path_factory.mktemp("bank"))
 
 
 def _run(

@@ -100,10 +100,9 @@ def _parts(corpus: list[Path], start: str, student: Path | None) -> "StudyParts"
 def _write(path: Path, found: dict[str, Any]) -> None:
     import json
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    from marssep.evaluate.results import write_text
+
+    write_text(path, json.dumps(found, indent=1) + "\n")
 
 
 @app.command

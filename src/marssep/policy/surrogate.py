@@ -110,7 +110,8 @@ def surrogate(
     gained = torch.minimum(ratio * advantages, clipped * advantages) * weight
     per_query = gained.flatten(3).mean(3).mean(2) if gained.dim() > 3 else gained.mean(2)
     value = (per_query * rollout.kept).sum() / rollout.kept.sum().clamp_min(1)
-    entropy = (policy.entropy() * rollout.weight[:, 0]).mean()
+    with torch.set_grad_enabled(torch.is_grad_enabled() and settings.entropy_coef != 0):
+        entropy = (policy.entropy() * rollout.weight[:, 0]).mean()
     loss = -value - settings.entropy_coef * entropy
     if settings.kl_coef:
         loss = loss + settings.kl_coef * (policy.kl(old) * rollout.weight[:, 0]).mean()

@@ -115,6 +115,14 @@ class Spectrogram:
             mask = wide.reshape(*lead, *wide.shape[-2:])
         return self._interpolation(sample_rate, mask.device) @ mask[..., :n_frames]
 
+    def masked(
+        self, waveform: Float[Tensor, " n"], mask: Float[Tensor, "q bands steps"], sample_rate: int
+    ) -> Float[Tensor, "q n"]:
+        """A short waveform under each of several masks on the grid; long ones go block by block, see `separate`."""
+        spectrum = self.stft(waveform, sample_rate)
+        wide = self.from_grid(mask, sample_rate, spectrum.shape[-1])
+        return self.istft(wide * spectrum, sample_rate, waveform.shape[-1])
+
     def _interpolation(self, sample_rate: int, device: torch.device) -> Float[Tensor, "f bands"]:
         return _interpolation(self.settings, sample_rate, self.n_fft(sample_rate), device)
 

@@ -59,9 +59,7 @@ class Probe:
             found["contrast"].append(float((mask - 0.5).abs().mean()))
             found["variation"].append(float(mask.std()))
             if judge is not None:
-                spectrum = self.spectrogram.stft(mixture, CORPUS_RATE)
-                wide = self.spectrogram.from_grid(mask[0], CORPUS_RATE, spectrum.shape[-1])
-                estimate = self.spectrogram.istft(wide * spectrum, CORPUS_RATE, mixture.shape[-1])
+                estimate = self.spectrogram.masked(mixture[0], mask[0], CORPUS_RATE)
                 if number not in self._targets:
                     self._targets[number] = judge(target, CORPUS_RATE)
                 found["judge"].append(float((judge(estimate, CORPUS_RATE) * self._targets[number]).sum()))

@@ -21,7 +21,7 @@ from marssep.model import MaskNetwork, MaskOutput, ModelConfig
 from marssep.policy.advantage import Advantages, Baseline, block_advantages, group_advantages
 from marssep.policy.beta import BetaMaskPolicy, ConcentrationHead, concentration_at
 from marssep.policy.exploration import explore
-from marssep.policy.guard import Guard
+from marssep.policy.guard import Guard, Watched
 from marssep.policy.surrogate import Rollout, SurrogateTerms, cell_weight, surrogate
 from marssep.reward.grid import GridReward, GridRewards, GridTruth, block_snr
 from marssep.reward.recogniser import Recogniser
@@ -308,15 +308,11 @@ class ReinforceRun(SupervisedRun):
         if self.probe is None:
             return
         watched = self.probe.watch(self.separator().eval(), self.rewards, self.reward_parts.judge)
-        journal.write(
-            progress.step,
-            {f"probe_{name}": value for name, value in dataclasses.asdict(watched).items() if value is not None},
-        )
+        seen = {name: value for name, value in dataclasses.asdict(watched).items() if value is not None}
+        journal.write(progress.step, {f"probe_{name}": value for name, value in seen.items()})
         reason = self.guard.check(watched)
         if self.guard.first is watched:
-            progress.extra |= {
-                f"first_{name}": value for name, value in dataclasses.asdict(watched).items() if value is not None
-            }
+            progress.extra |= {f"first_{name}": value for name, value in seen.items()}
         if reason is not None:
             journal.note(progress.step, f"guard: {reason}")
             if self.plan.guard.enabled:
@@ -325,8 +321,6 @@ class ReinforceRun(SupervisedRun):
 
     def _remember(self, progress: Progress) -> None:
         """The guard of a resumed run compares with the state before the run's first step."""
-        from marssep.policy.guard import Watched
-
         names = [field.name for field in dataclasses.fields(Watched)]
         self.guard.first = Watched(**{name: progress.extra.get(f"first_{name}") for name in names})  # type: ignore[arg-type]
 

@@ -94,7 +94,7 @@ class Bench:
             logits = network(case.power, case.query[:, rows]).logits[0].float()
             targets = case.sources[[case.targets[row] for row in rows]]
             for scale in SCALES:
-                estimate = self._apply(torch.sigmoid(scale * logits), case)
+                estimate = self.spectrogram.masked(case.mixture, torch.sigmoid(scale * logits), CORPUS_RATE)
                 gain = si_sdr_improvement(estimate, targets, mixture=case.mixture.expand_as(estimate))
                 found[scale].extend(gain.tolist())
         return {scale: float(np.mean(values)) for scale, values in found.items()}
@@ -125,7 +125,7 @@ class Bench:
 
     def _score(self, case: _Case, logits: Tensor, *, ears: Ears, heard: list[tuple[Row, str, Tensor]]) -> list[Row]:
         """Rows of one mixture; what the recogniser is to hear is added to `heard`."""
-        estimate = self._apply(torch.sigmoid(logits), case)
+        estimate = self.spectrogram.masked(case.mixture, torch.sigmoid(logits), CORPUS_RATE)
         targets = case.sources[list(case.targets)]
         gain = si_sdr_improvement(estimate, targets, mixture=case.mixture.expand_as(estimate))
         rows: list[Row] = []
@@ -161,11 +161,6 @@ class Bench:
                 self._judged[case.name] = ears.judge(target, CORPUS_RATE)
             found["judge"] = float((ears.judge(estimate, CORPUS_RATE) * self._judged[case.name]).sum())
         return found
-
-    def _apply(self, mask: Float[Tensor, "q bands steps"], case: _Case) -> Float[Tensor, "q n"]:
-        spectrum = self.spectrogram.stft(case.mixture, CORPUS_RATE)
-        wide = self.spectrogram.from_grid(mask, CORPUS_RATE, spectrum.shape[-1])
-        return self.spectrogram.istft(wide * spectrum, CORPUS_RATE, case.mixture.shape[-1])
 
     def _prepare(self, spec: MixtureSpec, index: int, corpus: Corpus, bank: EmbeddingBank) -> _Case:
         rendered = render(spec, corpus)

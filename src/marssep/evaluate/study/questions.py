@@ -64,7 +64,7 @@ class Questions:
                     generator = torch.Generator().manual_seed(number)
                     masks[f"sample, {kind}, k = {k:g}"] = explore(policy, _SAMPLES, settings, generator=generator)[0]
             for way, mask in masks.items():
-                estimate = self._apply(mask, mixture)
+                estimate = self.spectrogram.masked(mixture[0], mask, CORPUS_RATE)
                 target = sources[chosen].expand_as(estimate)
                 gain = si_sdr_improvement(estimate, target, mixture=mixture.expand_as(estimate))
                 heard = encoder.embed_audio(estimate, sample_rate=CORPUS_RATE).float() @ query
@@ -104,7 +104,8 @@ class Questions:
                     mixture, sources = self._render(spec)
                     one, two = (place for place in places if place is not None)
                     queries = torch.stack([F.normalize(s * one + (1 - s) * two, dim=-1) for s in SHARES])
-                    estimates = self._apply(torch.sigmoid(self._logits(mixture, queries)), mixture)
+                    masks = torch.sigmoid(self._logits(mixture, queries))
+                    estimates = self.spectrogram.masked(mixture[0], masks, CORPUS_RATE)
                     for share, scores in zip(SHARES, self._judge(estimates, mixture, sources, holds), strict=True):
                         per_share[share].append(scores)
                 rows += [_row(pair, holds, share, values) for share, values in per_share.items() if values]
@@ -140,11 +141,6 @@ class Questions:
     def _logits(self, mixture: Float[Tensor, "1 n"], query: Float[Tensor, "q d"]) -> Float[Tensor, "q bands steps"]:
         power = self.spectrogram.to_grid(self.spectrogram.stft(mixture, CORPUS_RATE), CORPUS_RATE)
         return self.network(power * normalise(power), query[None]).logits[0].float()
-
-    def _apply(self, mask: Float[Tensor, "q bands steps"], mixture: Float[Tensor, "1 n"]) -> Float[Tensor, "q n"]:
-        spectrum = self.spectrogram.stft(mixture, CORPUS_RATE)
-        wide = self.spectrogram.from_grid(mask, CORPUS_RATE, spectrum.shape[-1])
-        return self.spectrogram.istft(wide * spectrum, CORPUS_RATE, mixture.shape[-1])
 
 
 def _asked(spec: MixtureSpec, other: MixtureSpec, holds: str) -> tuple[QuerySpec, QuerySpec] | None:

@@ -15,6 +15,7 @@ import torch
 
 from marssep import __version__
 from marssep.corpus.store import MANIFEST, Corpus
+from marssep.evaluate.results import write_text
 from marssep.evaluate.study.bench import Bench, Ears, Refine
 from marssep.evaluate.study.pool import BatchPool, fill_pool
 from marssep.evaluate.study.variants import Variant
@@ -123,10 +124,7 @@ def run_study(
                     "facts": _facts(plan, base, parts),
                     "queries": [_rounded(row) for row in rows],
                 }
-                path.parent.mkdir(parents=True, exist_ok=True)
-                partial = path.with_suffix(".partial")
-                partial.write_text(json.dumps(found), encoding="utf-8")
-                partial.replace(path)
+                write_text(path, json.dumps(found))
                 report(f"{variant.name}, seed {seed}: {_line(found)}")
     return files
 
@@ -178,7 +176,7 @@ def _train(
         "last": journal[-1] if journal else {},
     }
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-    record.write_text(json.dumps(training), encoding="utf-8")
+    write_text(record, json.dumps(training))
     return load_model(folder / "last").network.eval(), training
 
 

@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from marssep.errors import ModelError
-from marssep.query.encoder import QueryEncoder
+from marssep.query.encoder import MODALITIES, QueryEncoder
+from marssep.query.heads import PlainHead
 from marssep.query.pretrained.folders import digest, model_folder_of_weights
 from marssep.query.pretrained.pictures import PictureFrontEnd
 from marssep.query.pretrained.sounds import KaldiFrontEnd, window_starts
-from marssep.query.pretrained.transformers_encoder import UnitHead
 from marssep.query.trunks.audio import resample_waveform
 
 LICENCE = "CC BY-NC-SA 4.0"
@@ -47,7 +47,7 @@ class ImageBindEncoder(QueryEncoder):
         _fill(model, folder / "model.safetensors")
         _LOG.warning("ImageBind's weights and code are under %s: not for commercial use.", LICENCE)
         trunks = f"{type(self).name}-{digest(folder)}"
-        super().__init__(_DIMENSION, {"text": UnitHead(), "audio": UnitHead(), "image": UnitHead()}, trunks)
+        super().__init__(_DIMENSION, {name: PlainHead(_DIMENSION) for name in MODALITIES}, trunks)
         self.trunks, self.model, self.front = trunks, model, KaldiFrontEnd()
 
     @torch.no_grad()

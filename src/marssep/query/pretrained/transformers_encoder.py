@@ -5,27 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float32
 from PIL import Image
 from torch import Tensor, nn
 
 from marssep.errors import UsageError
 from marssep.query.encoder import MODALITIES, Modality, QueryEncoder
-from marssep.query.heads import ProjectionHead
+from marssep.query.heads import PlainHead, ProjectionHead
 from marssep.query.pretrained.parts import Part
 from marssep.query.pretrained.table import PARTS
 
 DIMENSION = 512
 """Of the space that heads join several models in."""
-
-
-class UnitHead(nn.Module):
-    """The features themselves, brought to length 1: the space is the model's own."""
-
-    def forward(self, features: Float32[Tensor, "b f"]) -> Float32[Tensor, "b f"]:
-        """Unit-norm embeddings."""
-        return F.normalize(features, dim=-1)
 
 
 class TransformersEncoder(QueryEncoder):
@@ -116,7 +107,7 @@ def _first(parts: dict[str, Part], modality: Modality) -> Part | None:
 
 def _new_heads(widths: dict[Modality, int], *, joined: bool) -> dict[str, nn.Module]:
     if not joined:
-        return {modality: UnitHead() for modality in widths}
+        return {modality: PlainHead(width) for modality, width in widths.items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return {modality: ProjectionHead(width, DIMENSION) for modality, width in widths.items()}
