@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -76,30 +77,47 @@ def test_a_folder_that_is_read_only(separator, tmp_path):
         separator.separate_file(path, [DOG], locked / "out")
 
 
+# Stands still at an event, so that what is sent to it comes in the middle however busy the machine is.
 _PROGRAM = """
-import sys
-from pathlib import Path
+import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import torch
 torch.set_num_threads(1)
-from marssep.cli import main
-main(sys.argv[2:])
+from marssep.cli import events, main
+
+class Output:
+    def __init__(self, stream, stop_at):
+        self.stream, self.stop_at = stream, stop_at
+
+    def write(self, text):
+        self.stream.write(text)
+        if self.stop_at and self.stop_at in text:
+            self.stop_at = ""
+            self.stream.flush()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return len(text)
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+events.JsonSpeaker._EVERY = 0.0
+sys.stdout = Output(sys.stdout, sys.argv[2])
+main(sys.argv[3:])
 """
 
 
-def _start(*arguments):
+def _start(*arguments, stop_at=""):
     source = str(Path(__file__).parents[2] / "src")
-    command = [sys.executable, "-c", _PROGRAM, source, "separate", *map(str, arguments)]
+    command = [sys.executable, "-c", _PROGRAM, source, stop_at, "separate", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def _until(process, stage):
-    """Read events until one of a stage comes."""
-    for line in process.stdout:
-        event = json.loads(line)
-        if event["event"] == "progress" and event["stage"] == stage:
-            return
-    raise AssertionError(process.stderr.read())
+def _until_it_stands(process):
+    deadline = time.monotonic() + 120
+    while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -107,13 +125,12 @@ def test_killed_in_the_middle_and_resumed(tiny_model, separator, tmp_path, how):
     """The first recording is finished, the second is being written."""
     paths = [_file(tmp_path / "a.wav", 1.0), _file(tmp_path / "b.wav", 240.0)]
     out = tmp_path / "out"
-    process = _start(*paths, "--text", "dog", "--model", tiny_model, "-o", out, "--json", "--resume")
+    arguments = (*paths, "--text", "dog", "--model", tiny_model, "-o", out, "--json", "--resume")
+    process = _start(*arguments, stop_at='b.wav", "stage": "render"')
     try:
-        for line in process.stdout:
-            if json.loads(line)["event"] == "done":
-                break
-        _until(process, "render")
+        _until_it_stands(process)
         process.send_signal(how)
+        process.send_signal(signal.SIGCONT)
         assert process.wait(60) == (-how if how == signal.SIGKILL else 130)
     finally:
         process.kill()
@@ -136,11 +153,13 @@ def test_killed_in_the_middle_and_resumed(tiny_model, separator, tmp_path, how):
 def test_a_worker_that_is_killed_fails_its_recording_only(tiny_model, tmp_path):
     """As the system does when memory runs out."""
     paths = [_file(tmp_path / "long.wav", 600.0), _file(tmp_path / "b.wav", 0.5), _file(tmp_path / "c.wav", 0.5)]
-    process = _start(*paths, "--text", "dog", "--model", tiny_model, "-o", tmp_path / "out", "--json", "--jobs", 2)
+    arguments = (*paths, "--text", "dog", "--model", tiny_model, "-o", tmp_path / "out", "--json", "--jobs", 2)
+    process = _start(*arguments, stop_at='long.wav", "stage": "propose"')
     try:
-        _until(process, "propose")
+        _until_it_stands(process)
         workers = [each for each in psutil.Process(process.pid).children() if "spawn_main" in " ".join(each.cmdline())]
         workers[0].kill()  # the resource tracker is a child, too
+        process.send_signal(signal.SIGCONT)
         out, _ = process.communicate(timeout=300)
     finally:
         process.kill()
