@@ -1,5 +1,6 @@
 """Files to waveforms and back: reading, writing, rates and channels; the only room that touches soundfile and soxr."""
 
+from marssep.audio.codecs import Codecs, codecs
 from marssep.audio.files import Audio, check_waveform, decode_audio, read_audio
 from marssep.audio.frames import read_frame
 from marssep.audio.naming import slug
@@ -11,8 +12,10 @@ __all__ = [
     "Audio",
     "AudioFile",
     "AudioWriter",
+    "Codecs",
     "Extras",
     "check_waveform",
+    "codecs",
     "decode_audio",
     "encode_audio",
     "quantise",

@@ -31,6 +31,7 @@ _COMMANDS = {
         "marssep.cli.reward_report:reward_report",
         "How far the rewards can be trusted, stage by stage.",
     ),
+    "doctor": ("marssep.cli.doctor:doctor", "Is everything here that separating needs?"),
     "export": ("marssep.cli.export:export", "Write a model as ONNX for the runtime without torch."),
     "runtime": ("marssep.cli.runtime:runtime", "Separate with an exported model; nothing imports torch."),
     "listen": ("marssep.cli.listen:app", "Listening tests: serve, export, analyse."),

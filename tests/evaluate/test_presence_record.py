@@ -1,0 +1,86 @@
+"""The area under the ROC curve and its interval, and what `marssep report --presence` writes."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marssep.evaluate.presence_record import area, area_interval
+from marssep.evaluate.report.counting import Draws
+
+_SCORES = st.lists(st.integers(0, 5), min_size=1, max_size=12)
+
+
+@given(_SCORES, _SCORES)
+def test_the_area_is_the_share_of_pairs_in_order(present, absent):
+    pairs = [(p > a) + 0.5 * (p == a) for p in present for a in absent]
+    assert area(np.array(present, float), np.array(absent, float)) == pytest.approx(np.mean(pairs))
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+    """Normal scores a standard deviation apart have the area 0.760."""
+    held = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        present, absent = rng.normal(1.0, 1.0, 80), rng.normal(0.0, 1.0, 80)
+        names = [str(index) for index in range(80)]
+        low, high = area_interval(present, absent, (names, names), Draws(resamples=200, seed=seed))
+        held += low <= 0.7602 <= high
+    assert held >= 52
+
+
+def test_queries_of_one_mixture_are_drawn_together():
+    """Ten copies of ten mixtures say no more than the ten."""
+    rng = np.random.default_rng(0)
+    present, absent = rng.normal(1.0, 1.0, 10), rng.normal(0.0, 1.0, 10)
+    names = [str(index) for index in range(10)]
+    once = area_interval(present, absent, (names, names), Draws(resamples=500))
+    copies = area_interval(np.tile(present, 10), np.tile(absent, 10), (names * 10, names * 10), Draws(resamples=500))
+    assert copies == pytest.approx(once, abs=1e-9)
+
+
+def _write_run(folder):
+    """Scores as 'marssep evaluate' writes them, with presence that ranks 2 of 4 pairs right."""
+    from marssep.evaluate.results import ListRecord, ModelRecord, Results
+    from marssep.evaluate.scores import Score, write_scores
+
+    rows = [("a", 0, True, 0.9), ("a", 1, True, 0.3), ("b", 0, False, 0.5), ("b", 1, False, 0.5)]
+    scores = [
+        Score(
+            mixture=mixture, query=query, present=present, label="dog", group="sound", system="model", modality="text",
+            presence=presence, si_sdr_improvement_db=1.0 if present else float("nan"),
+        )
+        for mixture, query, present, presence in rows
+    ]  # fmt: skip
+    write_scores(folder / "scores.csv", scores)
+    model = ModelRecord(name="tiny", sha256="0", architecture="film_unet", parameters=1, encoder="tiny")
+    results = Results(
+        mixtures=ListRecord(name="made", sha256="1", n_mixtures=2, n_present=2, n_absent=2),
+        model=model, models=[model], settings={"presence_threshold": 0.4}, versions={"marssep": "0"},
+        date="2026-01-01", wall_seconds=1.0, systems=[], paired=[], presence=[], classes=[],
+    )  # fmt: skip
+    results.write(folder / "results.json")
+
+
+def test_the_command_writes_the_record(marssep, tmp_path):
+    _write_run(tmp_path)
+    ran = marssep("report", tmp_path, "--presence", tmp_path / "presence.json")
+    assert ran.code == 0, ran.err
+    record = json.loads((tmp_path / "presence.json").read_text())
+    row = record["queries"]["text"]
+    assert (row["n_present"], row["n_absent"], row["area"]) == (2, 2, 0.5)
+    assert row["present_accepted"][0] == 0.5
+    assert row["absent_rejected"][0] == 0.0
+    assert row["brier"] == pytest.approx((0.01 + 0.49 + 0.25 + 0.25) / 4)
+    assert sum(step["queries"] for step in row["reliability"]) == 4
+    assert row["roc"][0] == [0.0, 0.5]
+    assert row["roc"][-1] == [1.0, 1.0]
+    assert "ROC area 0.500" in ran.out
+
+
+def test_several_runs_are_refused(marssep, tmp_path):
+    ran = marssep("report", tmp_path, tmp_path, "--presence", tmp_path / "presence.json")
+    assert ran.code == 2
+    assert "one run" in ran.err
