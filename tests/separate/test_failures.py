@@ -101,6 +101,7 @@ class Output:
         return getattr(self.stream, name)
 
 events.JsonSpeaker._EVERY = 0.0
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
 sys.stdout = Output(sys.stdout, sys.argv[2])
 main(sys.argv[3:])
 """
