@@ -28,7 +28,7 @@ _RUN = ("marssep separate", "marssep models info --preset")
 @pytest.fixture
 def workplace(tmp_path, monkeypatch, tiny_model):
     """A folder with the files that the README talks about, and a tiny model in place of the shipped one."""
-    noise = 0.1 * np.random.default_rng(0).standard_normal((2, 12000)).astype(np.float32)
+    noise = 0.1 * np.random.default_rng(0).standard_normal((2, 90000)).astype(np.float32)
     for name in ("talk.wav", "field.flac", "dog.wav"):
         write_audio(tmp_path / name, noise, sample_rate=16000)
     Image.new("RGB", (32, 32), "brown").save(tmp_path / "dog.png")

@@ -3,60 +3,17 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from marssep.cli.asking import QueryOptions
 from marssep.cli.events import Event, JsonSpeaker, WordSpeaker
 from marssep.cli.inputs import find_recordings
 from marssep.errors import UsageError
 
-if TYPE_CHECKING:
-    from marssep.query import Query
-
-_QUERY = Group("Query (at least one of text, audio, image)")
 _OUTPUT = Group("Output")
 _RUN = Group("Many recordings")
-
-
-@Parameter(name="*", group=_QUERY)
-@dataclass(frozen=True)
-class QueryOptions:
-    """What is asked for.
-
-    Attributes:
-        text: The sound in words, such as 'dog barking'; give it several times for several sounds in one pass.
-        audio: An example of the sound; several are several queries.
-        image: A picture of what makes the sound; several are several queries.
-        negative: A sound, in words, to keep out of the target.
-        shares: Let the queries compete: all targets and one common residual add up to the recording.
-    """
-
-    text: Annotated[tuple[str, ...], Parameter(negative=())] = ()
-    audio: Annotated[tuple[Path, ...], Parameter(negative=())] = ()
-    image: Annotated[tuple[Path, ...], Parameter(negative=())] = ()
-    negative: Annotated[str | None, Parameter(name="--not")] = None
-    shares: Annotated[bool, Parameter(negative=(), show_default=False)] = False
-
-    def queries(self) -> "list[Query]":
-        """One query of several kinds, or several queries of one kind.
-
-        Raises:
-            UsageError: if nothing is asked for, or it is not clear what belongs together.
-        """
-        from marssep.query import Query
-
-        kinds = {"text": self.text, "audio": self.audio, "image": self.image}
-        given: dict[str, tuple[Any, ...]] = {kind: values for kind, values in kinds.items() if values}
-        if not given:
-            raise UsageError("The query has nothing in it; give --text, --audio or --image.")
-        counts = {len(values) for values in given.values()}
-        if counts == {1}:
-            return [Query(**{kind: values[0] for kind, values in given.items()}, negative=self.negative)]
-        if len(given) > 1:
-            raise UsageError("Several queries must be of one kind; give several --text, or several --audio or --image.")
-        ((kind, values),) = given.items()
-        return [Query(**{kind: value}, negative=self.negative) for value in values]
 
 
 @Parameter(name="*", group=_OUTPUT)
@@ -67,12 +24,14 @@ class OutputOptions:
     Attributes:
         output: Folder for the results; made if missing.
         template: Names below it, of {folder}, {name}, {query} and {part}.
+        shares: Let the queries compete: all targets and one common residual add up to the recording.
         picture: Draw mixture, target, residual and mask as a PNG too.
         as_json: Print what happens as JSON lines.
     """
 
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("separated")
     template: str = "{folder}/{name}.{query}.{part}"
+    shares: Annotated[bool, Parameter(negative=(), show_default=False)] = False
     picture: Annotated[bool, Parameter(negative=(), show_default=False)] = False
     as_json: Annotated[bool, Parameter(name="--json", negative=(), show_default=False)] = False
 
@@ -125,11 +84,11 @@ def separate(
 
     naming = Naming(out.output, out.template)
     tasks = [
-        Task(found.path, naming.paths(found.path, queries, below=found.below, shares=query.shares))
+        Task(found.path, naming.paths(found.path, queries, below=found.below, shares=out.shares))
         for found in find_recordings(inputs, output=out.output)
     ]
     settings = FileSettings(
-        gate=gate, shares=query.shares, picture=out.picture, resume=run.resume, skip_existing=run.skip_existing
+        gate=gate, shares=out.shares, picture=out.picture, resume=run.resume, skip_existing=run.skip_existing
     )
     return _run(tasks, Batch(tuple(queries), settings), model, jobs=min(run.jobs, len(tasks)), as_json=out.as_json)
 
@@ -141,7 +100,7 @@ def _run(tasks: list[Any], batch: Any, model: str, *, jobs: int, as_json: bool) 
 
     separator = Separator.load(model)
     # A query that cannot be used stops everything before the first recording is read.
-    Asked.of(batch.queries, separator.encoder)
+    Asked.check(batch.queries, separator.encoder)
     begun = time.monotonic()
     over = 0
     counts = {"done": 0, "skipped": 0}

@@ -13,8 +13,9 @@ from marssep.query.encoder import (
 )
 from marssep.query.features import TrunkFeatures
 from marssep.query.fusion import DEFAULT_WEIGHTS, fuse, negate, query_mixup
-from marssep.query.query import Query, embed_query, load_image, read_query
+from marssep.query.query import Query, QueryParts, embed_query, load_image, read_query
 from marssep.query.readings import Readings
+from marssep.query.regions import Region, check_regions, describe_region, parse_regions
 from marssep.query.weights import fetch
 
 __all__ = [
@@ -25,8 +26,12 @@ __all__ = [
     "Modality",
     "Query",
     "QueryEncoder",
+    "QueryParts",
     "Readings",
+    "Region",
     "TrunkFeatures",
+    "check_regions",
+    "describe_region",
     "embed_query",
     "fetch",
     "fuse",
@@ -35,6 +40,7 @@ __all__ = [
     "load_image",
     "negate",
     "new_encoder",
+    "parse_regions",
     "query_mixup",
     "read_query",
     "save_heads",

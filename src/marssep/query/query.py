@@ -1,10 +1,10 @@
 """What a person asks for: words, an example, a picture, any mix of them, and what they do not want."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 import torch
@@ -13,37 +13,53 @@ from jaxtyping import Float32
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from marssep.audio import read_audio, to_mono
+from marssep.audio import Audio, read_audio, to_mono
 from marssep.errors import InputError, UsageError
 from marssep.query.encoder import Modality, QueryEncoder
 from marssep.query.fusion import fuse, negate
 from marssep.query.readings import Readings
+from marssep.query.regions import Region, Regions, check_regions
 
 PathLike = str | os.PathLike[str]
-AudioQuery = PathLike | tuple[np.ndarray, int]
+AudioQuery = PathLike | tuple[np.ndarray, int] | Audio
 ImageQuery = PathLike | Image.Image
+
+
+class QueryParts(TypedDict, total=False):
+    """The fields of `Query` as keywords."""
+
+    text: str | None
+    audio: AudioQuery | None
+    image: ImageQuery | None
+    like: Regions
+    weights: Mapping[Modality, float] | None
+    negative: str | None
+    negative_in: Literal["logits", "embedding"]
 
 
 @dataclass(frozen=True)
 class Query:
-    """At least one of text, audio and image.
+    """At least one of text, audio, image and a region of the recording itself.
 
     Attributes:
         text: free text in English: a label, a synonym, a sentence.
         audio: recording of such a sound: a file, or `(waveform [n] or [c, n], sample_rate in Hz)`.
         image: picture of what makes the sound: a file or a PIL image.
-        weights: of the modalities, >= 0; `DEFAULT_WEIGHTS` for what is not named.
+        like: where in the recording itself the sound can be heard: `(begin, end)` in seconds, or several of them; they
+            count as examples beside `audio`.
+        weights: of the modalities, >= 0; `DEFAULT_WEIGHTS` for what is not named; regions have that of audio.
         negative: text for what is not wanted.
         negative_in: where the negative works: in the mask's `logits` (decision 0006), or in the `embedding` as
             `(1 + a) Q - a Q_N` with a = 0.5 (OmniSep).
 
     Raises:
-        UsageError: if there is nothing in it.
+        UsageError: if there is nothing in it, or a region makes no sense.
     """
 
     text: str | None = None
     audio: AudioQuery | None = None
     image: ImageQuery | None = None
+    like: Regions = ()
     weights: Mapping[Modality, float] | None = None
     negative: str | None = None
     negative_in: Literal["logits", "embedding"] = "logits"
@@ -53,24 +69,43 @@ class Query:
             value = getattr(self, name)
             if value is not None and not value.strip():
                 raise UsageError(f"The query's {name} has no words in it; say what you mean or leave it out.")
-        if self.text is None and self.audio is None and self.image is None:
-            raise UsageError("The query has nothing in it; give text, audio or an image.")
+        regions = self.regions
+        if self.text is None and self.audio is None and self.image is None and not regions:
+            raise UsageError("The query has nothing in it; give text, audio, an image or a region of the recording.")
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """`like` as regions, whether one was given, several or none."""
+        return check_regions(self.like)
 
 
 @torch.no_grad()
-def embed_query(query: Query, encoder: QueryEncoder) -> Float32[Tensor, " d"]:
+def embed_query(
+    query: Query, encoder: QueryEncoder, *, excerpts: Sequence[tuple[Float32[Tensor, " n"], int]] = ()
+) -> Float32[Tensor, " d"]:
     """Place of the wanted sound on the sphere, all modalities fused, moved away from a negative that works there.
+
+    Args:
+        query: what is asked for.
+        encoder: gives the places.
+        excerpts: samples and rate of each of the query's regions; only who has the recording can read them.
 
     Raises:
         InputError: a file is missing or cannot be read, or the sound is not usable.
-        UsageError: weights that do not fit.
+        UsageError: weights that do not fit, or regions without their samples.
     """
+    if len(excerpts) != len(query.regions):
+        raise UsageError("A query by a region can only be answered together with the recording that it is a region of.")
     embeddings: dict[Modality, Tensor] = {}
     if query.text is not None:
         embeddings["text"] = encoder.embed_text([query.text])[0]
+    examples = [*excerpts]
     if query.audio is not None:
         waveform, sample_rate = _load_audio(query.audio)
-        embeddings["audio"] = encoder.embed_audio(torch.from_numpy(waveform)[None], sample_rate=sample_rate)[0]
+        examples.append((torch.from_numpy(waveform), sample_rate))
+    if examples:
+        places = [encoder.embed_audio(example[None], sample_rate=rate)[0] for example, rate in examples]
+        embeddings["audio"] = places[0] if len(places) == 1 else F.normalize(torch.stack(places).sum(0), dim=-1)
     if query.image is not None:
         embeddings["image"] = encoder.embed_image([load_image(query.image)])[0]
     fused = fuse(embeddings, query.weights)
@@ -87,7 +122,7 @@ def read_query(query: Query, encoder: QueryEncoder) -> Readings | None:
         InputError: the picture is missing or cannot be read.
     """
     moved = query.negative is not None and query.negative_in == "embedding"
-    if query.image is None or query.text is not None or query.audio is not None or moved:
+    if query.image is None or query.text is not None or query.audio is not None or query.regions or moved:
         return None
     return encoder.read_images([load_image(query.image)])
 
@@ -113,6 +148,8 @@ def load_image(image: ImageQuery) -> Image.Image:
 
 
 def _load_audio(audio: AudioQuery) -> tuple[np.ndarray, int]:
+    if isinstance(audio, Audio):
+        audio = (audio.waveform, audio.sample_rate)
     if isinstance(audio, tuple):
         waveform, sample_rate = to_mono(np.asarray(audio[0])), int(audio[1])
         if waveform.size == 0 or not np.isfinite(waveform).all():

@@ -133,10 +133,10 @@ class FileJob:
     def _separate(self, file: AudioFile, wanted: list[int], watch: Watch | None) -> list[FileResult]:
         separator, queries = self._separator, [self._queries[index] for index in wanted]
         files = [self._files[index] for index in wanted]
+        source, block_seconds = FileSource(file), self._settings.block_seconds
+        asked = Asked.of(queries, separator.encoder, shares=self._settings.shares, source=source)
         for folder in {path.parent for each in files for path in (each.target, each.residual, each.sidecar)}:
             make_folder(folder)
-        asked = Asked.of(queries, separator.encoder, shares=self._settings.shares)
-        source, block_seconds = FileSource(file), self._settings.block_seconds
         with (
             Stream(
                 source,

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marssep.audio import slug
+from marssep.audio import Audio, slug
 from marssep.errors import UsageError
-from marssep.query import Query
+from marssep.query import Query, describe_region
 
 DEFAULT_TEMPLATE = "{folder}/{name}.{query}.{part}"
 FIELDS = ("folder", "name", "query", "part")
@@ -121,20 +121,23 @@ def describe_query(query: Query) -> dict[str, Any]:
     def named(value: Any) -> str | None:
         if value is None or isinstance(value, str | os.PathLike):
             return None if value is None else os.fspath(value)
-        return "waveform" if isinstance(value, tuple) else "picture"
+        return "waveform" if isinstance(value, tuple | Audio) else "picture"
 
     return {
         "text": query.text,
         "audio": named(query.audio),
         "image": named(query.image),
+        "like": [list(region) for region in query.regions] or None,
         "weights": dict(query.weights) if query.weights else None,
         "negative": query.negative,
+        "negative_in": query.negative_in if query.negative else None,
     }
 
 
 def query_slug(described: dict[str, Any]) -> str:
     """What was asked for as part of a file name, e.g. `dog-barking`."""
     asked = [described["text"], *(Path(described[kind]).stem for kind in ("audio", "image") if described.get(kind))]
+    asked += [f"like {describe_region((begin, end))}" for begin, end in described.get("like") or ()]
     if described.get("negative"):
         asked.append(f"not {described['negative']}")
     return slug(" ".join(word for word in asked if word))

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from marssep.errors import OutputError
+from marssep.query import describe_region
 from marssep.separate.blocks import block_power, walk
 from marssep.separate.sources import Source
 from marssep.spectral import Spectrogram
@@ -85,6 +86,7 @@ def draw_scene(scene: Scene, path: str | os.PathLike[str]) -> None:
 def asked_for(query: Mapping[str, Any]) -> str:
     """A query, as `describe_query` has it, as the title of a panel."""
     words = [f"{kind} '{query[kind]}'" for kind in ("text", "audio", "image") if query.get(kind)]
+    words += [f"like {describe_region((begin, end))}" for begin, end in query.get("like") or ()]
     if query.get("negative"):
         words.append(f"not '{query['negative']}'")
     return ", ".join(words)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from marssep.audio import Audio
 from marssep.errors import InputError, OutputError
 from marssep.query import Query
 from marssep.separate.naming import describe_query
@@ -25,7 +26,7 @@ class Provenance:
         input: name of the file, or `waveform`.
         input_sha256: of the file's bytes, or of the samples given.
         subtype: sample format of the input file.
-        query: what was asked for, in words: `text`, `audio`, `image`, `weights`, `negative`.
+        query: what was asked for, in words: `text`, `audio`, `image`, `like`, `weights`, `negative`, `negative_in`.
         model: name or path.
         model_sha256: of the weights.
         presence_threshold: presence below which a sound counts as absent.
@@ -161,6 +162,8 @@ def _contents(query: Query) -> dict[str, str]:
         if value is None:
             continue
         digest = hashlib.sha256()
+        if isinstance(value, Audio):
+            value = (value.waveform, value.sample_rate)
         if isinstance(value, tuple):
             digest.update(np.ascontiguousarray(value[0]).tobytes() + str(value[1]).encode())
         elif isinstance(value, Image.Image):

@@ -2,10 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ import marssep
 from marssep.audio import Audio, check_waveform, read_audio
 from marssep.errors import ModelError
 from marssep.model import LoadedModel, load_model
-from marssep.query import Modality, Query, QueryEncoder, load_encoder
+from marssep.query import Query, QueryEncoder, QueryParts, load_encoder
 from marssep.separate.asked import Asked
 from marssep.separate.files import FileJob, FileResult, FileSettings
 from marssep.separate.naming import Naming, ResultPaths, describe_query
@@ -25,9 +25,6 @@ from marssep.separate.provenance import Provenance
 from marssep.separate.separation import Separation
 from marssep.separate.sources import ArraySource, check_rate
 from marssep.separate.streaming import Stream, Verdict
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 Recording = str | os.PathLike[str] | tuple[np.ndarray, int] | Audio
 """A file, or a waveform `[n]` or `[c, n]` with its sample rate in hertz."""
@@ -83,32 +80,28 @@ class Separator:
         self,
         input: Recording,  # the word users look for
         *,
-        text: str | None = None,
-        audio: Recording | None = None,
-        image: "str | os.PathLike[str] | Image | None" = None,
-        negative: str | None = None,
-        weights: Mapping[Modality, float] | None = None,
         gate: bool = True,
+        **query: Unpack[QueryParts],
     ) -> Separation:
         """Get a sound out of a recording.
 
         Args:
             input: the recording; any rate, any number of channels, any length from one sample.
-            text: the sound in words.
-            audio: an example of the sound.
-            image: a picture of what makes it.
-            negative: in words, a sound to keep out of the target.
-            weights: of the modalities given, relative to each other; by default text 2, image 2, audio 1.
             gate: turn the target down by the model's `absent_attenuation_db` when the sound seems to be absent.
+            **query: what is asked for, as the fields of `Query`:
+                `text`, the sound in words;
+                `audio`, an example of the sound;
+                `image`, a picture of what makes it;
+                `like`, where in the recording it can be heard, `(begin, end)` in seconds, or several of them;
+                `negative`, in words, a sound to keep out of the target;
+                `negative_in`, where that works, `logits` or `embedding`;
+                `weights`, of the modalities given, relative to each other; by default text 2, image 2, audio 1.
 
         Raises:
             InputError: if the recording or the query's files cannot be used.
             UsageError: if nothing is asked for.
         """
-        if isinstance(audio, Audio):
-            audio = (audio.waveform, audio.sample_rate)
-        query = Query(text=text, audio=audio, image=image, negative=negative, weights=weights)
-        return self.separate_query(input, query, gate=gate)
+        return self.separate_query(input, Query(**query), gate=gate)
 
     def separate_query(self, input: Recording, query: Query, *, gate: bool = True) -> Separation:
         """As `separate`, with the query as one value."""
@@ -136,11 +129,11 @@ class Separator:
             InputError: if the recording or the queries' files cannot be used.
             CancelledError: if the watch says so.
         """
-        asked = Asked.of(queries, self.encoder, shares=shares)
         loaded = _load(input)
         sample_rate = loaded.audio.sample_rate
         waveform = torch.from_numpy(np.ascontiguousarray(loaded.audio.waveform))
         source = ArraySource(waveform, sample_rate, loaded.name)
+        asked = Asked.of(queries, self.encoder, shares=shares, source=source)
         with Stream(source, self.model, self.encoder, asked, watch=watch) as stream:
             stream.propose()
             targets = [torch.empty_like(waveform) for _ in queries]
