@@ -49,7 +49,7 @@ def supervised(
     from marssep.query.bank import EmbeddingBank
     from marssep.query.encoder import load_encoder
     from marssep.train.supervised import train_supervised
-    from marssep.train.world import first_process_first, is_first_process, leave_together
+    from marssep.train.world import first_process_first, leave_together
 
     if threads:
         torch.set_num_threads(threads)
@@ -58,9 +58,5 @@ def supervised(
         recordings.decode_all()
         bank = EmbeddingBank.build(recordings, load_encoder(settings.model.encoder), corpus[0].parent / ".features")
     progress = train_supervised(settings, corpus=recordings, bank=bank, output=output, resume=resume, quiet=quiet)
-    first = is_first_process()
-    leave_together()
-    if not first:
-        return
     kept, figure = ("last", "") if progress.best is None else ("best", f", SI-SDRi by text {progress.best:.2f} dB")
-    print(f"{output / kept}: {progress.step} steps in {progress.seconds / 60:.1f} minutes{figure}")
+    leave_together(f"{output / kept}: {progress.step} steps in {progress.seconds / 60:.1f} minutes{figure}")

@@ -5,6 +5,8 @@ the clock or by chance of one process alone: all processes draw from random gene
 """
 
 import dataclasses
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
@@ -26,16 +28,24 @@ def first_process_first() -> AbstractContextManager[Any]:
     return PartialState(cpu=_on_cpu(), timeout=_PATIENCE).main_process_first()
 
 
-def is_first_process() -> bool:
-    """Whether this is the process that says how a run went."""
-    return PartialState(cpu=_on_cpu()).process_index == 0
+def leave_together(last_words: str) -> None:
+    """Say how a run went, once, and end it: several processes wait for each other and end without tidying up.
 
+    The interpreter's way out is not safe with the threads of a process group: a process whose work was done and saved
+    was now and then aborted there ("terminate called without an active exception"), and the run counted as failed.
 
-def leave_together() -> None:
-    """Wait for all processes and end what connects them: one that exits earlier aborts on threads that still run."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    Args:
+        last_words: what the first process prints.
+    """
+    state = PartialState(cpu=_on_cpu())
+    if state.num_processes > 1:
         torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
+    if state.process_index == 0:
+        sys.stdout.write(f"{last_words}\n")
+    if state.num_processes > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 @dataclasses.dataclass
