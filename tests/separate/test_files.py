@@ -11,6 +11,8 @@ import soundfile
 from marssep import Query, Separator, read_audio
 from marssep.errors import CancelledError, InputError
 from marssep.separate import FileSettings
+from marssep.separate.bundle import Bundle, Layout
+from marssep.separate.streaming import Stream
 
 RATE = 16000
 DOG, RAIN = Query(text="dog"), Query(text="rain")
@@ -74,6 +76,18 @@ def test_sums_are_exact_in_every_sample_format(separator, tmp_path, subtype, wri
     assert kind == (("DOUBLE" if written == "PCM_32" else "FLOAT") if peak >= 1.0 else written)
 
 
+def test_a_target_that_passes_full_scale_is_noticed(tmp_path):
+    """Alone: where the residual fits although the target does not."""
+    target, mixture = np.array([[1.25, 0.5]], np.float32), np.array([[0.75, 0.5]], np.float32)
+    for subtype in ("PCM_16", "PCM_24", "PCM_32"):
+        layout = Layout(RATE, 1, 2)
+        with Bundle([tmp_path / "t.wav"], tmp_path / "r.wav", layout=layout, subtype=subtype) as bundle:
+            bundle.write([0.5 * target], mixture)
+            assert not bundle.clipped
+            bundle.write([target], mixture)
+            assert bundle.clipped
+
+
 def test_numbers_that_no_converter_makes_add_up_to_the_last_bit(separator, tmp_path):
     path = _file(tmp_path / "in.wav", subtype="FLOAT", gain=1.7)
     (result,) = separator.separate_file(path, [DOG], tmp_path / "out")
@@ -83,6 +97,33 @@ def test_numbers_that_no_converter_makes_add_up_to_the_last_bit(separator, tmp_p
     larger = np.maximum(np.abs(target), np.abs(residual))
     error = np.abs(target.astype(np.float64) + residual - mixture)
     assert (error <= np.spacing(larger) / 2).all()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.1])
+def test_a_wrong_guess_of_presence_costs_a_render_and_changes_nothing(separator, tmp_path, monkeypatch, threshold):
+    path, model = _file(tmp_path / "in.wav"), _with(separator, presence_threshold=threshold)
+    (right,) = model.separate_file(path, [DOG], tmp_path / "right")
+    honest, renders = Stream.guesses, []
+
+    def opposite(stream, *, gate):
+        return [
+            dataclasses.replace(each, attenuated_db=40.0 - each.attenuated_db) for each in honest(stream, gate=gate)
+        ]
+
+    def counted(stream, wanted, **options):
+        renders.append(wanted)
+        return render(stream, wanted, **options)
+
+    render = Stream.render
+    monkeypatch.setattr(Stream, "render", counted)
+    model.separate_file(path, [DOG], tmp_path / "again")
+    assert len(renders) == 1
+    monkeypatch.setattr(Stream, "guesses", opposite)
+    (wrong,) = model.separate_file(path, [DOG], tmp_path / "wrong")
+    assert len(renders) == 3
+    assert right.files.target.read_bytes() == wrong.files.target.read_bytes()
+    assert right.files.residual.read_bytes() == wrong.files.residual.read_bytes()
+    assert right.row["attenuated_db"] == wrong.row["attenuated_db"] == (40.0 if threshold else 0.0)
 
 
 def test_shares_add_up_and_have_one_rest(separator, tmp_path):

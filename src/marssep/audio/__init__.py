@@ -6,7 +6,7 @@ from marssep.audio.frames import read_frame
 from marssep.audio.naming import slug
 from marssep.audio.reading import AudioFile
 from marssep.audio.resampling import resample, to_mono
-from marssep.audio.writing import AudioWriter, Extras, encode_audio, quantise, write_audio
+from marssep.audio.writing import AudioWriter, Extras, encode_audio, quantise, to_steps, write_audio
 
 __all__ = [
     "Audio",
@@ -24,5 +24,6 @@ __all__ = [
     "resample",
     "slug",
     "to_mono",
+    "to_steps",
     "write_audio",
 ]

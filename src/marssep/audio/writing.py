@@ -11,6 +11,7 @@ from typing import Literal, Self
 
 import numpy as np
 import soundfile
+from jaxtyping import Float, Int
 
 from marssep.audio import riff
 from marssep.errors import OutputError
@@ -93,23 +94,39 @@ class AudioWriter:
             self.discard()
             raise _refusal(path, error) from None
 
+    @property
+    def bits(self) -> int | None:
+        """Width of integer samples; None for all other sample formats."""
+        return self._bits
+
     def write(self, block: np.ndarray) -> None:
         """Add samples `[c, n]`; those beyond full scale (1) are clipped by integer subtypes.
 
         Raises:
             OutputError: if there is no room, or the folder has gone.
         """
+        if self._bits is None:
+            self._write(block)
+        else:
+            # Converting here rounds to nearest and keeps 24 bits; libsndfile would cut towards minus infinity.
+            self.write_steps(to_steps(block, bits=self._bits))
+
+    def write_steps(self, steps: Int[np.ndarray, "c _"]) -> None:
+        """Add samples that are whole numbers of an integer subtype's steps, as `to_steps` makes them.
+
+        Raises:
+            OutputError: if there is no room, or the folder has gone.
+        """
+        assert self._bits is not None
+        packed, clipped = _packed(steps, self._bits)
+        self.clipped = self.clipped or clipped
+        self._write(packed)
+
+    def _write(self, block: np.ndarray) -> None:
         frames = block.T
         try:
             for start in range(0, len(frames), _BLOCK_FRAMES):
-                piece = frames[start : start + _BLOCK_FRAMES]
-                if self._bits is None:
-                    self._sound.write(piece)
-                    continue
-                integers, clipped = _integers(piece, self._bits)
-                self.clipped = self.clipped or clipped
-                # Converting here rounds to nearest and keeps 24 bits; libsndfile would cut towards minus infinity.
-                self._sound.write(integers << (32 - self._bits))
+                self._sound.write(frames[start : start + _BLOCK_FRAMES])
         except (OSError, soundfile.SoundFileError, AssertionError) as error:
             raise _refusal(self.path, error) from None
 
@@ -215,7 +232,7 @@ def encode_audio(
             bits = _PCM_BITS.get(file.subtype)
             for start in range(0, len(frames), _BLOCK_FRAMES):
                 block = frames[start : start + _BLOCK_FRAMES]
-                file.write(block if bits is None else _integers(block, bits)[0] << (32 - bits))
+                file.write(block if bits is None else _packed(to_steps(block.T, bits=bits), bits)[0].T)
     except soundfile.SoundFileError as error:
         raise OutputError(f"{format}: cannot be encoded ({error}); use .wav instead.") from None
     return buffer.getvalue()
@@ -235,7 +252,24 @@ def quantise(waveform: np.ndarray, *, subtype: str) -> np.ndarray:
     if bits is None:
         return waveform
     real = np.float64 if bits > 24 else np.float32
-    return (_integers(waveform, bits)[0] / real(1 << (bits - 1))).astype(real)
+    return (_clipped(to_steps(waveform, bits=bits), bits) / real(1 << (bits - 1))).astype(real)
+
+
+def to_steps(waveform: Float[np.ndarray, "*c n"], *, bits: int) -> Int[np.ndarray, "*c n"]:
+    """Samples as whole numbers of the steps of an integer sample format, rounded to nearest and not clipped.
+
+    Args:
+        waveform: real numbers; full scale is 1.
+        bits: of the format, 8 to 32.
+
+    Returns:
+        int32 up to 24 bits, int64 for 32; both hold far more than full scale.
+    """
+    wide = bits > 24  # float32 cannot hold 2^31 - 1
+    scaled = np.multiply(waveform, float(1 << (bits - 1)), dtype=np.float64 if wide else np.float32)
+    np.rint(scaled, out=scaled)
+    most = 2.0**62 if wide else 2.0**30
+    return np.clip(scaled, -most, most, out=scaled).astype(np.int64 if wide else np.int32)
 
 
 def _check_format(name: str, subtype: str | None, path: str) -> None:
@@ -257,10 +291,18 @@ def _refusal(path: Path, error: Exception) -> OutputError:
     return OutputError(f"{path}: cannot be encoded ({reason}); use .wav, or choose another output folder.")
 
 
-def _integers(waveform: np.ndarray, bits: int) -> tuple[np.ndarray, bool]:
-    """Fixed-point samples of a width, and whether some lay outside and were clipped."""
+def _clipped(steps: np.ndarray, bits: int) -> np.ndarray:
     full_scale = 1 << (bits - 1)
-    # float32 cannot hold 2^31 - 1, so that one width is clipped in float64
-    scaled = np.rint(np.asarray(waveform, dtype=np.float64 if bits > 24 else np.float32) * full_scale)
-    held = np.clip(scaled, -full_scale, full_scale - 1)
-    return held.astype(np.int32), not np.array_equal(held, scaled)
+    return np.clip(steps, -full_scale, full_scale - 1)
+
+
+def _packed(steps: np.ndarray, bits: int) -> tuple[np.ndarray, bool]:
+    """Steps as libsndfile takes them, its channels side by side, and whether some lay outside and were clipped."""
+    full_scale = 1 << (bits - 1)
+    clipped = bool(steps.size) and bool(steps.min() < -full_scale or steps.max() >= full_scale)
+    held = (_clipped(steps, bits) if clipped else steps).T
+    if bits == 16:  # as they lie in most files, so that nothing needs converting
+        return held.astype(np.int16, order="C").T, clipped
+    packed = held.astype(np.int32, order="C")
+    packed <<= 32 - bits
+    return packed.T, clipped

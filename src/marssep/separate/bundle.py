@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from marssep.audio import AudioWriter, Extras, quantise
+from marssep.audio import AudioWriter, Extras, to_steps
 
 # Formats with fewer bits than 16 are widened, lossy ones decode to real numbers; all are soundfile's names.
 _WIDENED = {"PCM_S8": "PCM_16", "PCM_U8": "PCM_16", "ULAW": "PCM_16", "ALAW": "PCM_16"}
@@ -96,12 +96,21 @@ class Bundle:
         Raises:
             OutputError: if there is no room.
         """
+        *writers, last = self._writers
+        if last.bits is not None:
+            left = to_steps(mixture, bits=last.bits)
+            for writer, target in zip(writers, targets, strict=True):
+                steps = to_steps(target, bits=last.bits)
+                writer.write_steps(steps)
+                left -= steps
+            last.write_steps(left)
+            return
         rest = mixture
-        for writer, target in zip(self._writers, targets, strict=False):
-            rounded = np.rint(target * _GRID) / _GRID if self._on_grid else quantise(target, subtype=self.subtype)
+        for writer, target in zip(writers, targets, strict=True):
+            rounded = np.rint(target * _GRID) / _GRID if self._on_grid else target
             writer.write(rounded)
             rest = rest - rounded
-        self._writers[-1].write(rest)
+        last.write(rest)
 
     def finish(self) -> None:
         """Complete all files under their temporary names."""

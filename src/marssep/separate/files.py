@@ -236,10 +236,14 @@ class _Writing:
     def run(self, *, gate: bool) -> list[Verdict]:
         """Write everything under temporary names."""
         groups = range(len(self._groups))
+        # Verdicts need a render; a good guess of them saves another one for sounds that are not there.
+        guessed = self._gains = [verdict.gain for verdict in self._stream.guesses(gate=gate)]
         self._render(groups, dict.fromkeys(groups, self._natural), listening=True)
         verdicts = self._stream.verdicts(gate=gate)
         self._gains = [verdict.gain for verdict in verdicts]
-        turned = [group for group in groups if any(self._gains[index] != 1.0 for index in self._groups[group])]
+        turned = [
+            group for group in groups if any(self._gains[index] != guessed[index] for index in self._groups[group])
+        ]
         self._render(turned, dict.fromkeys(turned, self._natural))
         clipped = [group for group in groups if self._bundles[group].clipped]
         self._render(clipped, dict.fromkeys(clipped, self._unlimited))

@@ -23,7 +23,7 @@ from marssep.query import QueryEncoder
 from marssep.separate.asked import Asked
 from marssep.separate.blocks import Block, block_columns, block_power, masked_block, walk
 from marssep.separate.chunks import Fader, Listener
-from marssep.separate.presence import Evidence, Stretches
+from marssep.separate.presence import TYPICAL_MATCH, Evidence, Stretches
 from marssep.separate.progress import Meter, Watch
 from marssep.separate.settling import weigh
 from marssep.separate.sources import Source
@@ -177,12 +177,19 @@ class Stream:
                 for index, heard in zip(wanted, embeddings, strict=True)
             ]
 
+    def guesses(self, *, gate: bool) -> list[Verdict]:
+        """What `verdicts` will most likely say, before anything was listened to."""
+        usual = TYPICAL_MATCH if self.model.config.presence_match else 0.0
+        return self._judge([usual] * len(self._presence), gate=gate)
+
     def verdicts(self, *, gate: bool) -> list[Verdict]:
         """Whether each sound is there, once the targets were listened to."""
+        return self._judge(self._matches or [0.0] * len(self._presence), gate=gate)
+
+    def _judge(self, matches: list[float], *, gate: bool) -> list[Verdict]:
         made = []
         config = self.model.config
-        for index, heard in enumerate(self._presence.tolist()):
-            match = self._matches[index] if self._matches else 0.0
+        for index, (heard, match) in enumerate(zip(self._presence.tolist(), matches, strict=True)):
             presence = Evidence(self._settled.get(index, heard), match).presence(config)
             present = presence >= config.presence_threshold
             made.append(Verdict(presence, present, config.absent_attenuation_db if gate and not present else 0.0))
