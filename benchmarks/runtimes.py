@@ -12,7 +12,6 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -54,25 +53,12 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         results = _measure_all(settings, Path(name))
+    import tables
+
     from marssep.evaluate.results import write_text
 
     write_text(settings.output, json.dumps(results, indent=1) + "\n")
-    print(markdown(results))
-
-
-def markdown(results: dict[str, Any]) -> str:
-    """The table of a results file."""
-    lines = [
-        "| runtime | threads | start-up s | real-time factor | peak memory MB | SNR dB |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in results["rows"]:
-        snr = "reference" if row["snr_db"] is None else f"{row['snr_db']:.0f}"
-        lines.append(
-            f"| {row['name']} | {row['threads']} | {row['start_up_seconds']:.2f} | {row['real_time_factor']:.4f} | "
-            f"{row['peak_memory_mb']:.0f} | {snr} |"
-        )
-    return "\n".join(lines)
+    print(tables.runtimes(results))
 
 
 def _measure_all(settings: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -154,21 +140,15 @@ def _child(name: str, threads: int, *, model: str, folder: Path) -> dict[str, fl
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_CACHE_DIR": cache}
         asked = {"name": name, "threads": threads, "model": model, "folder": str(folder), "started": time.time()}
         command = [sys.executable, __file__, "--child", json.dumps(asked)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
-        assert process.stdout is not None
-        with process.stdout as stream:
-            out = stream.read()
-        # wait4 gives this child's own peak; RUSAGE_CHILDREN would give the highest of all children so far.
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+        process = subprocess.run(command, check=False, stdout=subprocess.PIPE, env=environment)
     if process.returncode != 0:
         raise SystemExit(f"{name} with {threads} threads failed with exit code {process.returncode}.")
-    per_mb = 2**20 if platform.system() == "Darwin" else 2**10  # macOS counts bytes, Linux kilobytes
-    return json.loads(out.splitlines()[-1]) | {"peak_memory_mb": usage.ru_maxrss / per_mb}
+    made: dict[str, float] = json.loads(process.stdout.splitlines()[-1])
+    return made
 
 
 def _measured(*, name: str, threads: int, model: str, folder: str, started: float) -> dict[str, float]:
-    """What a measured process does."""
+    """What a measured process does; its memory is what it says itself, for a parent's figure of it includes its own."""
     separate = _runtime(name, threads, folder) if name.startswith("onnxruntime") else _torch(name, threads, model)
     excerpt = (0.1 * np.random.default_rng(0).standard_normal((2, 5 * 44100))).astype(np.float32)
     separate((excerpt, 44100))
@@ -176,7 +156,23 @@ def _measured(*, name: str, threads: int, model: str, folder: str, started: floa
     target = separate(Path(folder, "recording.wav"))
     done = time.time()
     np.save(_target(Path(folder), name, threads), target)
-    return {"start_up": ready - started, "separate": done - ready, "wall": done - started}
+    return {
+        "start_up": ready - started,
+        "separate": done - ready,
+        "wall": done - started,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def peak_memory_mb() -> float:
+    """Of this process, in units of 2^20 bytes; not `marssep.separate`'s, which would load torch here."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 2**10
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _runtime(name: str, threads: int, folder: str) -> Callable[[Any], np.ndarray]:

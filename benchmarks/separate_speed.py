@@ -2,7 +2,7 @@
 
     python benchmarks/separate_speed.py [--model NAME|PATH] [--runs 5] [--output results/speed.json]
 
-Every run is a fresh process, as a user's is; wall time and peak memory are those the operating system reports of it.
+Every run is a fresh process, as a user's is; peak memory is what that process says of itself.
 """
 
 import argparse
@@ -10,10 +10,7 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +19,7 @@ import numpy as np
 from marssep.audio import write_audio
 from marssep.evaluate.results import write_text
 from marssep.evaluate.versions import library_versions
+from marssep.separate.measuring import measure_command
 
 SAMPLE_RATE = 44100
 
@@ -39,16 +37,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         recording = Path(folder, "recording.wav")
         write_audio(recording, made_recording(settings.seconds), sample_rate=SAMPLE_RATE, subtype="PCM_16")
-        runs = [separate(recording, settings.text, settings.model) for _ in range(settings.runs)]
-    wall = [run["wall_seconds"] for run in runs]
+        command = ["separate", str(recording), "--text", settings.text, "--model", settings.model]
+        runs = [measure_command([*command, "--output", str(Path(folder, "out"))]) for _ in range(settings.runs)]
+    wall = [run.wall_seconds for run in runs]
     results = {
         "what": f"marssep separate, {settings.seconds} s stereo 44.1 kHz, process start and model load included",
         "model": Path(settings.model).name,
         "real_time_factor": round(statistics.median(wall) / settings.seconds, 4),
         "wall_seconds_median": round(statistics.median(wall), 3),
         "wall_seconds": [round(value, 3) for value in wall],
-        "processor_seconds_median": round(statistics.median(run["processor_seconds"] for run in runs), 3),
-        "peak_memory_mb": round(max(run["peak_memory_mb"] for run in runs), 1),
+        "processor_seconds_median": round(statistics.median(run.processor_seconds for run in runs), 3),
+        "peak_memory_mb": round(max(run.peak_memory_mb for run in runs), 1),
         "processors_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load_before": load,
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS", "not set"),
@@ -67,26 +66,6 @@ def made_recording(seconds: int) -> np.ndarray:
     tone = 0.2 * np.sin(2 * np.pi * (300 + 20 * np.sin(time_axis)) * time_axis)
     noise = 0.1 * rng.standard_normal(len(time_axis)) * (np.sin(2 * np.pi * 1.5 * time_axis) > 0)
     return np.stack([tone + 0.3 * noise, 0.3 * tone + noise]).astype(np.float32)
-
-
-def separate(recording: Path, text: str, model: str) -> dict[str, float]:
-    """One run in a process of its own."""
-    command = [sys.executable, "-c", "from marssep.cli import main; main()", "separate", str(recording)]
-    command += ["--text", text, "--model", model, "--output", str(recording.parent / "out")]
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    # wait4 gives this child's own peak; RUSAGE_CHILDREN would give the highest of all children so far.
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(f"marssep separate failed with exit code {process.returncode}.")
-    per_mb = 2**20 if platform.system() == "Darwin" else 2**10  # macOS counts bytes, Linux kilobytes
-    return {
-        "wall_seconds": wall,
-        "processor_seconds": usage.ru_utime + usage.ru_stime,
-        "peak_memory_mb": usage.ru_maxrss / per_mb,
-    }
 
 
 def processor_name() -> str:

@@ -32,6 +32,7 @@ _COMMANDS = {
         "How far the rewards can be trusted, stage by stage.",
     ),
     "doctor": ("marssep.cli.doctor:doctor", "Is everything here that separating needs?"),
+    "bench": ("marssep.cli.bench:bench", "Speed, memory and exactness of separating a recording here."),
     "export": ("marssep.cli.export:export", "Write a model as ONNX for the runtime without torch."),
     "runtime": ("marssep.cli.runtime:runtime", "Separate with an exported model; nothing imports torch."),
     "listen": ("marssep.cli.listen:app", "Listening tests: serve, export, analyse."),
