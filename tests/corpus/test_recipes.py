@@ -89,6 +89,15 @@ def test_esc10_layout(tmp_path, make_tone):
     assert find_faults(tmp_path / "out") == []
 
 
+def test_a_recording_of_another_recipe_takes_its_split(tmp_path, make_tone):
+    folder = tmp_path / "esc10" / "chainsaw"
+    folder.mkdir(parents=True)
+    for name in ("1-19898-A", "1-19899-A"):
+        write_audio(folder / f"{name}.ogg", make_tone(300, 1.0), sample_rate=RATE)
+    items = build_esc(tmp_path / "esc10", tmp_path / "out")
+    assert {item.recording: item.split for item in items} == {"freesound/19898": "val", "freesound/19899": "train"}
+
+
 def test_esc50_layout(tmp_path, make_tone, marssep):
     folder = tmp_path / "esc50"
     (folder / "audio").mkdir(parents=True)
