@@ -1,6 +1,9 @@
 """`marssep separate`: results on standard output, the rest on standard error, exit codes a script can rely on."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from PIL import Image
@@ -135,3 +138,15 @@ def test_an_absent_sound_is_reported(marssep, recording, tmp_path, monkeypatch, 
     assert "seems to be absent (target turned down by 40 dB)" in ran.out
     ran = marssep("separate", recording, "--text", "dog", "--no-gate", "--model", strict, "-o", tmp_path / "out")
     assert ran.out.splitlines()[0].endswith("the sound seems to be absent")
+
+
+def test_a_name_that_is_no_text_is_a_name(tiny_model, recording, tmp_path):
+    odd = recording.rename(tmp_path / os.fsdecode(b"Fl\xf6te.wav"))
+    command = [sys.executable, "-m", "marssep", "separate", odd, "--text", "dog", "--model", tiny_model]
+    for more in ((), ("--json",)):
+        done = subprocess.run([*command, "-o", tmp_path / "out", *more], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    (sidecar,) = (tmp_path / "out").glob("*.json")
+    assert json.loads(sidecar.read_text())["input"] == str(odd)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {row["input"] for row in rows if "input" in row} == {str(odd)}

@@ -1,5 +1,6 @@
 """The command line: `marssep`; every command is its own file and is imported only when it is asked for."""
 
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -43,6 +44,8 @@ for _name, (_path, _help) in _COMMANDS.items():
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit: 0 done, 1 failed, 2 wrong usage; results go to standard output, the rest to error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be no text
     logging.basicConfig(level=logging.WARNING, format="marssep: %(message)s", stream=sys.stderr)
     sys.exit(run(arguments))
 

@@ -129,7 +129,9 @@ def write_sidecar(path: Path, row: Mapping[str, Any]) -> None:
     """
     partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        # A file name that is not UTF-8 has surrogates, whose backslash escapes are JSON's own.
+        text = json.dumps(row, indent=1, ensure_ascii=False) + "\n"
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
         os.replace(partial, path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another output folder.") from None
