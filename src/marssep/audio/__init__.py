@@ -3,12 +3,13 @@
 from marssep.audio.codecs import Codecs, codecs
 from marssep.audio.files import Audio, check_waveform, decode_audio, read_audio
 from marssep.audio.frames import read_frame
-from marssep.audio.naming import slug
+from marssep.audio.naming import EXTENSIONS, slug
 from marssep.audio.reading import AudioFile
 from marssep.audio.resampling import resample, to_mono
 from marssep.audio.writing import AudioWriter, Extras, encode_audio, quantise, to_steps, write_audio
 
 __all__ = [
+    "EXTENSIONS",
     "Audio",
     "AudioFile",
     "AudioWriter",

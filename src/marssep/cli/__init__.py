@@ -21,6 +21,10 @@ app = App(
 )
 _COMMANDS = {
     "separate": ("marssep.cli.separate:separate", "Get a sound out of recordings."),
+    "separate-corpus": (
+        "marssep.cli.separate_corpus:separate_corpus",
+        "Get a sound out of every recording of an archive.",
+    ),
     "demo": ("marssep.cli.demo:demo", "Separate the included recording and compare with the truth."),
     "models": ("marssep.cli.models:app", "Fetch encoder weights; describe models."),
     "data": ("marssep.cli.data:app", "Build, pack and check corpora."),

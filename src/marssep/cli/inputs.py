@@ -8,16 +8,6 @@ from pathlib import Path
 
 from marssep.errors import InputError
 
-EXTENSIONS = frozenset(
-    f".{name}"
-    for names in (
-        "aac aif aifc aiff amr asf au avi caf flac flv m4a m4b m4v mka mkv mov mp2 mp3 mp4 mts",
-        "oga ogg ogv opus rf64 snd ts voc w64 wav wave webm wma wmv wv",
-    )
-    for name in names.split()
-)
-"""What a folder is searched for; a file that is named is tried whatever its name."""
-
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -61,6 +51,8 @@ def find_recordings(inputs: Sequence[Path], *, output: Path) -> list[Found]:
 
 def _expand(given: Path, output: Path) -> Iterator[Found]:
     if given.is_dir():
+        from marssep.audio import EXTENSIONS
+
         for path in sorted(given.rglob("*")):
             inside = path.resolve().is_relative_to(output) and not given.resolve().is_relative_to(output)
             if path.suffix.lower() in EXTENSIONS and path.is_file() and not inside and not path.name.startswith("."):

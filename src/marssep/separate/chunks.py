@@ -88,7 +88,7 @@ class Listener:
     """The network over a recording whose columns come in order.
 
     Args:
-        network: in evaluation mode.
+        network: in evaluation mode, on any device; all else is on the CPU.
         queries: embeddings; the encoder of the network runs once for all of them.
         chunk_steps: grid columns the network was trained on.
     """
@@ -149,10 +149,12 @@ class Listener:
             return
         starts, chunks = [start for start, _ in self._waiting], torch.stack([chunk for _, chunk in self._waiting])
         self._waiting = []
-        output = self._network(chunks * normalise(chunks), self._queries.expand(len(chunks), -1, -1))
+        device = next((parameter.device for parameter in self._network.parameters()), chunks.device)
+        queries = self._queries.expand(len(chunks), -1, -1)
+        output = self._network((chunks * normalise(chunks)).to(device), queries.to(device))
         self._levels.append(chunks.mean((1, 2)))
-        self._presence.append(output.presence.float())
-        yield from zip(starts, output.logits.float(), strict=True)
+        self._presence.append(output.presence.float().cpu())
+        yield from zip(starts, output.logits.float().cpu(), strict=True)
 
 
 class Fader:

@@ -18,7 +18,6 @@ from marssep.separate.naming import ResultPaths
 from marssep.separate.progress import Watch
 from marssep.separate.provenance import (
     SavedFiles,
-    fingerprint,
     finished_row,
     make_folder,
     sidecar_row,
@@ -205,14 +204,7 @@ class FileJob:
     def _fingerprint(self, index: int) -> str:
         shares = self._settings.shares
         queries = [self._queries[index], *(self._queries if shares else [])]
-        settings = {
-            "gate": self._settings.gate,
-            "shares": shares,
-            "negative_in": [query.negative_in for query in queries],
-        }
-        separator = self._separator
-        model = {"sha256": separator.model.sha256, "encoder": separator.encoder.fingerprint}
-        return fingerprint(queries, input_sha256=self._sha256, model=model, settings=settings)
+        return self._separator.fingerprint(queries, self._sha256, gate=self._settings.gate, shares=shares)
 
     @staticmethod
     def _exists(files: SavedFiles) -> bool:

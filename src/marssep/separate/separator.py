@@ -21,7 +21,7 @@ from marssep.separate.asked import Asked
 from marssep.separate.files import FileJob, FileResult, FileSettings
 from marssep.separate.naming import Naming, ResultPaths, describe_query
 from marssep.separate.progress import Watch
-from marssep.separate.provenance import Provenance
+from marssep.separate.provenance import Provenance, fingerprint
 from marssep.separate.separation import Separation
 from marssep.separate.sources import ArraySource, check_rate
 from marssep.separate.streaming import Stream, Verdict
@@ -193,6 +193,24 @@ class Separator:
         if isinstance(output, str | os.PathLike):
             output = Naming(output).paths(path, queries, shares=settings.shares)
         return FileJob(self, Path(path), queries, output, settings=settings).run(watch)
+
+    def fingerprint(
+        self, queries: Sequence[Query], input_sha256: str, *, gate: bool = True, shares: bool = False
+    ) -> str:
+        """A checksum of all that decides a result of `separate_file`.
+
+        Args:
+            queries: the one that the result is of; with shares, it and then all.
+            input_sha256: of the recording's bytes.
+            gate: as of `separate`.
+            shares: as of `separate_queries`.
+
+        Raises:
+            InputError: if a query's file cannot be read.
+        """
+        settings = {"gate": gate, "shares": shares, "negative_in": [query.negative_in for query in queries]}
+        model = {"sha256": self.model.sha256, "encoder": self.encoder.fingerprint}
+        return fingerprint(queries, input_sha256=input_sha256, model=model, settings=settings)
 
     def provenance(
         self,
