@@ -1,6 +1,7 @@
 """STFT, inverse and the log-frequency grid."""
 
 import pytest
+import scipy.fft
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,3 +91,18 @@ def test_masks_of_ones_and_zeros_keep_all_and_nothing():
     kept, dropped = spectrogram.masked(waveform, masks, 16000)
     torch.testing.assert_close(kept, waveform, atol=1e-5, rtol=1e-5)
     assert not dropped.any()
+
+
+@given(st.integers(1000, 1_536_000))
+def test_windows_are_quick_to_transform_and_as_long_as_asked(rate: int) -> None:
+    settings = SpectralSettings()
+    length = settings.window_length(rate)
+    assert length >= 8
+    assert length % 2 == 0
+    assert scipy.fft.next_fast_len(length) == length  # products of primes up to 11
+    assert abs(length - settings.window_seconds * rate) <= max(1, 0.06 * length)
+
+
+def test_windows_at_common_rates() -> None:
+    lengths = {8000: 512, 16000: 1024, 22050: 1408, 32000: 2048, 44100: 2816, 48000: 3072, 96000: 6144, 192000: 12288}
+    assert {rate: Spectrogram().n_fft(rate) for rate in lengths} == lengths

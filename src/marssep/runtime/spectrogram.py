@@ -39,7 +39,7 @@ class PlainSpectrogram:
 
     def __init__(self, settings: SpectralSettings, sample_rate: int) -> None:
         self.settings = settings
-        self.n_fft = max(8, 2 * round(settings.window_seconds * sample_rate / 2))
+        self.n_fft = settings.window_length(sample_rate)
         self.hop_length = max(1, round(settings.hop_seconds * sample_rate))
         self.step = self.hop_length * settings.frames_per_step
         self.sample_rate = sample_rate

@@ -25,8 +25,8 @@ class Spectrogram:
         self.settings = settings or SpectralSettings()
 
     def n_fft(self, sample_rate: int) -> int:
-        """Window length in samples at `sample_rate` (Hz), even, at least 8."""
-        return max(8, 2 * round(self.settings.window_seconds * sample_rate / 2))
+        """Window length in samples at `sample_rate` (Hz); see `SpectralSettings.window_length`."""
+        return self.settings.window_length(sample_rate)
 
     def hop_length(self, sample_rate: int) -> int:
         """Samples between frames at `sample_rate` (Hz), at least 1."""
