@@ -37,7 +37,8 @@ class AudioTrunk(nn.Module):
         stem = nn.Conv2d(1, 32, 3, stride=2)
         convolutions, width = [stem], 32
         for stride, channels in _BLOCKS:
-            convolutions.append(nn.Conv2d(width, width, 3, stride=stride, groups=width))
+            padding = 1 if stride == 1 else 0  # see `convolve` for the others
+            convolutions.append(nn.Conv2d(width, width, 3, stride=stride, padding=padding, groups=width))
             convolutions.append(nn.Conv2d(width, channels, 1))
             width = channels
         self.convolutions = nn.ModuleList(convolutions)
@@ -81,8 +82,8 @@ class AudioTrunk(nn.Module):
     def convolve(self, grid: Float32[Tensor, "p 1 96 64"]) -> Float32[Tensor, "p 1024"]:
         """Features of log-mel patches as pictures of one channel."""
         for convolution in self.convolutions:
-            if convolution.kernel_size == (3, 3):  # "same" as TensorFlow pads it: all sizes are even before a stride
-                grid = F.pad(grid, (0, 1, 0, 1) if convolution.stride == (2, 2) else (1, 1, 1, 1))
+            if convolution.stride == (2, 2):  # "same" as TensorFlow pads it: all sizes are even before a stride
+                grid = F.pad(grid, (0, 1, 0, 1))
             grid = F.relu(convolution(grid))
         return grid.mean((2, 3))
 
