@@ -62,9 +62,9 @@ class Spectrogram:
         frames = spectrum.reshape(-1, *spectrum.shape[-2:]).transpose(1, 2)
         window = _window(n_fft, spectrum.device)
         made = _overlap_add(torch.fft.irfft(frames, n_fft) * window, hop)
-        weight = _overlap_add(window.square().expand(1, frames.shape[1], -1), hop)
         kept = slice(n_fft // 2, n_fft // 2 + length)
-        return (made[:, kept] / weight[:, kept]).reshape(*lead, length)
+        weight = _window_sum(n_fft, hop, frames.shape[1], spectrum.device)
+        return (made[:, kept] / weight[kept]).reshape(*lead, length)
 
     def band_frequencies(self) -> Float[Tensor, " bands"]:
         """Centre frequency of every grid row in hertz, from the lowest up."""
@@ -103,14 +103,13 @@ class Spectrogram:
     ) -> Float[Tensor, "*b f t"]:
         """A mask on the grid as a mask on the STFT's bins: linear between rows and between steps."""
         per_step = self.settings.frames_per_step
+        # Bins side by side, as the spectrogram has them: a product of two layouts takes three times as long.
+        wide = mask.mT @ self._interpolation(sample_rate, mask.device).T
         if per_step > 1:
-            lead = mask.shape[:-2]
-            flat = mask.reshape(-1, *mask.shape[-2:])
-            flat = torch.cat([flat, flat[..., -1:]], dim=-1)  # the last step holds until the end
-            size = (flat.shape[-1] - 1) * per_step + 1
-            wide = F.interpolate(flat, size=size, mode="linear", align_corners=True)
-            mask = wide.reshape(*lead, *wide.shape[-2:])
-        return self._interpolation(sample_rate, mask.device) @ mask[..., :n_frames]
+            following = torch.cat([wide[..., 1:, :], wide[..., -1:, :]], dim=-2)  # the last step holds until the end
+            shares = torch.arange(per_step, dtype=wide.dtype, device=wide.device)[:, None] / per_step
+            wide = torch.lerp(wide[..., None, :], following[..., None, :], shares).flatten(-3, -2)
+        return wide[..., :n_frames, :].mT
 
     def masked(
         self, waveform: Float[Tensor, " n"], mask: Float[Tensor, "q bands steps"], sample_rate: int
@@ -131,7 +130,9 @@ def _overlap_add(frames: Float[Tensor, "b t n"], hop_length: int) -> Float[Tenso
     half the time of `torch.istft`, which adds frame by frame.
     """
     n_pieces = -(-frames.shape[-1] // hop_length)
-    pieces = F.pad(frames, (0, n_pieces * hop_length - frames.shape[-1])).unflatten(-1, (n_pieces, hop_length))
+    if missing := n_pieces * hop_length - frames.shape[-1]:
+        frames = F.pad(frames, (0, missing))
+    pieces = frames.unflatten(-1, (n_pieces, hop_length))
     summed = frames.new_zeros(frames.shape[0], frames.shape[1] + n_pieces - 1, hop_length)
     for number, piece in enumerate(pieces.unbind(2)):
         summed[:, number : number + frames.shape[1]] += piece
@@ -142,6 +143,13 @@ def _overlap_add(frames: Float[Tensor, "b t n"], hop_length: int) -> Float[Tenso
 @torch.inference_mode(False)  # what is kept must be of use in training too
 def _window(n_fft: int, device: torch.device) -> Tensor:
     return torch.hann_window(n_fft, device=device)
+
+
+@functools.lru_cache(maxsize=2)  # blocks have one length, but for the last
+@torch.inference_mode(False)  # what is kept must be of use in training too
+def _window_sum(n_fft: int, hop_length: int, n_frames: int, device: torch.device) -> Tensor:
+    """What the squares of all windows add up to at every sample."""
+    return _overlap_add(_window(n_fft, device).square().expand(1, n_frames, -1), hop_length)[0]
 
 
 def _warp(frequency: Tensor, settings: SpectralSettings) -> Tensor:
