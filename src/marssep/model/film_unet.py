@@ -154,8 +154,8 @@ def _film(hidden: Tensor, scale_shift: Tensor) -> Tensor:
 def _repeat(hidden: Tensor, times: int | torch.SymInt) -> Tensor:
     """One copy per query, queries of a mixture side by side.
 
-    Copied with the channels last, as the convolutions want them: `repeat_interleave` would put them first, which costs
-    a fifth of the time for eight queries, and it cannot be exported for a number of queries that is left open.
+    Copied with the channels last, as the convolutions want them: `repeat_interleave` would put them first, so that all
+    would have to be turned round again, and it cannot be exported for a number of queries that is left open.
     """
     if times == 1:
         return hidden

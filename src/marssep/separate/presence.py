@@ -13,7 +13,8 @@ from marssep.query import QueryEncoder
 WINDOWS = 8
 """Loudest stretches of the target that are listened to: enough to find a sound that comes now and then."""
 TYPICAL_MATCH = 0.32
-"""Mean cosine on open-val. With it in the place of the true one, 92 of 100 queries get the same verdict."""
+"""Mean cosine of the 330 text queries of the first 110 mixtures of open-val, a third of them for absent sounds. With
+it in the place of the true one, 92 of 100 get the same verdict."""
 
 
 @dataclass(frozen=True, slots=True)
