@@ -38,6 +38,9 @@ def align(
     set_
         Settings as key=value, for example --set steps=400, in later stages --set stage2.steps=400.
     """
+    from marssep.train.alone import refuse_company
+
+    refuse_company("marssep train align")
     if stage != "1":
         _later_stages(corpus, output, stage, set_ or [])
         return

@@ -21,6 +21,9 @@ def distil(
         teacher: Folder of a reward encoder; default: the package's stage 3.
         overrides: Settings as key=value, for example --set steps=400 (repeatable).
     """
+    from marssep.train.alone import refuse_company
+
+    refuse_company("marssep train distil")
     from marssep.presets import parse_overrides
     from marssep.reward.encoder import SHIPPED
     from marssep.train.distil import DistilSettings

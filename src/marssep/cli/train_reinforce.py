@@ -41,6 +41,7 @@ def reinforce(
 ) -> int:
     """Reinforce a separator; the reward is the aligned encoder's, heard by its student.
 
+    Several processes: `accelerate launch --multi_gpu --num_processes 8 -m marssep train reinforce ...`.
     Exit code 1 if the guard stopped the run.
 
     Args:
@@ -65,11 +66,14 @@ def reinforce(
     from marssep.query.bank import EmbeddingBank
     from marssep.query.encoder import load_encoder
     from marssep.train.reinforce import train_reinforce
+    from marssep.train.world import first_process_first, leave_together
 
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     recordings = Corpus.open(corpus)
-    bank = EmbeddingBank.build(recordings, load_encoder(settings.model.encoder), corpus[0].parent / ".features")
+    with first_process_first():  # what is decoded and embedded once is made by one process
+        recordings.decode_all()
+        bank = EmbeddingBank.build(recordings, load_encoder(settings.model.encoder), corpus[0].parent / ".features")
     parts = _reward_parts(settings, recordings, chosen)
     progress = train_reinforce(
         settings,
@@ -80,10 +84,11 @@ def reinforce(
         resume=resume,
         quiet=chosen.quiet,
     )
-    print(f"{output / 'best'}: {progress.step} rollouts in {progress.seconds / 60:.1f} minutes")
+    kept = "last" if progress.best is None else "best"
+    said = f"{output / kept}: {progress.step} rollouts in {progress.seconds / 60:.1f} minutes"
     if progress.stopped:
-        print(f"stopped by the guard: {progress.stopped}")
-    return 1 if progress.stopped else 0
+        said += f"\nstopped by the guard: {progress.stopped}"
+    return leave_together(said, code=1 if progress.stopped else 0)
 
 
 def _reward_parts(settings: "ReinforceSettings", recordings: "Corpus", options: ReinforceOptions) -> "RewardParts":

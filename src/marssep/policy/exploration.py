@@ -94,7 +94,12 @@ def noise(
 
 @torch.no_grad()
 def explore(
-    policy: BetaMaskPolicy, count: int, settings: ExplorationSettings, *, generator: torch.Generator
+    policy: BetaMaskPolicy,
+    count: int,
+    settings: ExplorationSettings,
+    *,
+    generator: torch.Generator,
+    part: tuple[int, int] = (0, 1),
 ) -> Float[Tensor, "*q g bands steps"]:
     """Draw masks around proposals `[..., bands, steps]`.
 
@@ -103,8 +108,12 @@ def explore(
         count: masks per proposal.
         settings: how the cells hang together.
         generator: on the CPU, decides everything.
+        part: number of this part and how many equal parts the batch has, if the proposals are a part of one along the
+            first axis; what is drawn for a row does not depend on the parts.
     """
-    field = noise(count, tuple(policy.proposal.shape), settings, generator).to(policy.proposal.device)
+    own, *rest = policy.proposal.shape
+    field = noise(count, (own * part[1], *rest), settings, generator)[own * part[0] :][:own]
+    field = field.to(policy.proposal.device)
     proposal = policy.proposal.detach().unsqueeze(-3).expand_as(field)
     k = policy.concentration.detach()
     if k.dim() == 0:

@@ -1,5 +1,6 @@
 """The clipped surrogate (Eq. 3 and 4, arXiv:2510.10509) with entropy and KL, and what is watched about it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from marssep.policy.beta import BetaMaskPolicy
 from marssep.settings import Settings
 
+_SOME = 1e-8  # of nothing, whose sum is 0 too
 _MOST = 20.0  # of a log-ratio: e^20 does not overflow, and is clipped long before
 
 
@@ -91,6 +93,7 @@ def surrogate(
     *,
     old: BetaMaskPolicy,
     reference: BetaMaskPolicy | None = None,
+    average: Callable[[Tensor], Tensor] = lambda normaliser: normaliser,
 ) -> SurrogateTerms:
     """The loss of an update: at the first one after a rollout all ratios are 1 and its gradient is the policy gradient.
 
@@ -100,6 +103,7 @@ def surrogate(
         settings: weights and clip.
         old: the policy that the masks were drawn from.
         reference: frozen, for the second KL; needed if its weight is not 0.
+        average: mean over the processes that hold equal parts of the batch, as of `supervised_loss`.
     """
     spread = BetaMaskPolicy(policy.proposal.unsqueeze(2), _per_mask(policy.concentration))
     log_ratio = spread.log_prob(rollout.masks) - rollout.old_log_prob
@@ -109,7 +113,7 @@ def surrogate(
     clipped = ratio.clamp(1.0 - settings.clip_range, 1.0 + settings.clip_range)
     gained = torch.minimum(ratio * advantages, clipped * advantages) * weight
     per_query = gained.flatten(3).mean(3).mean(2) if gained.dim() > 3 else gained.mean(2)
-    value = (per_query * rollout.kept).sum() / rollout.kept.sum().clamp_min(1)
+    value = (per_query * rollout.kept).sum() / average(rollout.kept.sum().float()).clamp_min(_SOME)
     with torch.set_grad_enabled(torch.is_grad_enabled() and settings.entropy_coef != 0):
         entropy = (policy.entropy() * rollout.weight[:, 0]).mean()
     loss = -value - settings.entropy_coef * entropy

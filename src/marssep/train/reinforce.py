@@ -36,6 +36,8 @@ from marssep.train.probe import Judge, Probe
 from marssep.train.reinforce_settings import ReinforceSettings
 from marssep.train.supervised import SupervisedRun, first_network, prepare_folder, to_device, write_json
 
+_SOME = 1e-8  # of nothing, whose sum is 0 too
+
 
 @dataclasses.dataclass(frozen=True)
 class RewardParts:
@@ -62,7 +64,7 @@ def train_reinforce(
     resume: bool = False,
     quiet: bool = False,
 ) -> Progress:
-    """Reinforce a model; folders, resuming and Ctrl-C as `train_supervised` says.
+    """Reinforce a model; folders, resuming, Ctrl-C and several processes as `train_supervised` says.
 
     A run that the guard stops says so in its journal and in `Progress.extra`.
 
@@ -73,6 +75,10 @@ def train_reinforce(
     _check(settings)
     prepare_folder(output, resume)
     run = ReinforceRun(settings, corpus, bank, output, parts)
+    if run.world.size > 1 and settings.minibatches > 1:
+        raise SettingsError(
+            f"minibatches = {settings.minibatches}: several processes update on the whole batch; use 1, or one process."
+        )
     if run.world.is_main:
         record = data_record(corpus, settings.splits)
         for name, values in (("settings", settings.model_dump(mode="json")), ("data", record)):
@@ -156,13 +162,13 @@ class ReinforceRun(SupervisedRun):
     def _plain(self, batch: Batch) -> Mapping[str, Tensor]:
         """One update of a control."""
         output = self._propose(batch)[0]
-        terms = supervised_loss(output, batch.targets, self.plan.loss)
+        terms = supervised_loss(output, batch.targets, self.plan.loss, average=self.world.average)
         loss, figures = self.plan.anchor_weight * terms.loss, {}
         if self.rewards is not None:
             masks = torch.sigmoid(output.logits.float())[:, :, None]
             reward = self.rewards(masks, self._truth(batch))
             valid = batch.targets.present[..., None]
-            value = (reward.total * valid).sum() / valid.sum().clamp_min(1)
+            value = (reward.total * valid).sum() / self._count(valid)
             loss = loss - self.plan.reward_weight * value
             figures = self._reward_figures(reward, valid)
         norm = self._update(loss)
@@ -207,7 +213,7 @@ class ReinforceRun(SupervisedRun):
             | self._reward_figures(reward, valid[..., None])
             | {
                 "advantage_spread": advantages.spread,
-                "kept_groups": advantages.kept.float().mean() / valid.float().mean().clamp_min(1e-6),
+                "kept_groups": advantages.kept.sum() / self._count(valid),
                 "mask_below_0.1": (proposal < 0.1).float().mean(),
                 "mask_above_0.9": (proposal > 0.9).float().mean(),
                 "mask_contrast": (proposal - 0.5).abs().mean(),
@@ -234,8 +240,9 @@ class ReinforceRun(SupervisedRun):
                 torch.sigmoid(far.logits.float()), policy.concentration if k is None else k
             )
             reference = reference.detach()
-        terms = surrogate(policy, rollout, self.plan.surrogate, old=before, reference=reference)
-        return terms, supervised_loss(output, _target_rows(batch.targets, rows), self.plan.loss)
+        average = self.world.average
+        terms = surrogate(policy, rollout, self.plan.surrogate, old=before, reference=reference, average=average)
+        return terms, supervised_loss(output, _target_rows(batch.targets, rows), self.plan.loss, average=average)
 
     def _propose(self, batch: Batch, rows: Tensor | None = None) -> tuple[MaskOutput, Tensor | None]:
         power, query = batch.targets.power, batch.query
@@ -250,17 +257,19 @@ class ReinforceRun(SupervisedRun):
         return BetaMaskPolicy.around(torch.sigmoid(output.logits), chosen)
 
     def _draw(self, old: BetaMaskPolicy, progress: Progress) -> Tensor:
-        # Decided by seed and step alone, so that a resumed run tries the same masks.
-        seed = ((self.plan.seed + 1) * 1_000_003 + progress.step) * 1009 + self.world.rank
-        generator = torch.Generator().manual_seed(seed)
-        return explore(old, self.plan.group_size, self.plan.exploration, generator=generator)
+        # Decided by seed and step alone, so that a resumed run and any number of processes try the same masks.
+        generator = torch.Generator().manual_seed(((self.plan.seed + 1) * 1_000_003 + progress.step) * 1009)
+        part = (self.world.rank, self.world.size)
+        return explore(old, self.plan.group_size, self.plan.exploration, generator=generator, part=part)
 
     def _credit(
         self, reward: GridReward, masks: Tensor, *, old: BetaMaskPolicy, truth: GridTruth, valid: Tensor
     ) -> Advantages:
         settings = self.plan.advantage
         if settings.kind == "paper":
-            return self.baseline.advantages(reward.total, settings, valid=valid)
+            whole, own = self.world.gather(reward.total), self.world.own(len(valid))
+            found = self.baseline.advantages(whole, settings, valid=self.world.gather(valid.float()) > 0)
+            return Advantages(found.values[own], found.kept[own], found.spread)
         if settings.kind == "group":
             return group_advantages(reward.total, settings, valid=valid)
         if settings.kind == "local":
@@ -291,9 +300,12 @@ class ReinforceRun(SupervisedRun):
         self.average.update_parameters(self.accelerator.unwrap_model(self.network))
         return torch.as_tensor(norm).detach()
 
-    @staticmethod
-    def _reward_figures(reward: GridReward, valid: Tensor) -> dict[str, Tensor]:
-        count = (valid.sum() * reward.total.shape[2]).clamp_min(1)
+    def _count(self, valid: Tensor) -> Tensor:
+        """How many count, as a mean over the processes, so that the mean of their means is that of all."""
+        return self.world.average(valid.sum().float()).clamp_min(_SOME)
+
+    def _reward_figures(self, reward: GridReward, valid: Tensor) -> dict[str, Tensor]:
+        count = self._count(valid) * reward.total.shape[2]
         parts = {
             "reward": reward.total.detach(),
             **{f"reward_{name}": part for name, part in reward.components.items()},

@@ -28,7 +28,7 @@ def first_process_first() -> AbstractContextManager[Any]:
     return PartialState(cpu=_on_cpu(), timeout=_PATIENCE).main_process_first()
 
 
-def leave_together(last_words: str) -> None:
+def leave_together(last_words: str, *, code: int = 0) -> int:
     """Say how a run went, once, and end it: several processes wait for each other and end without tidying up.
 
     The interpreter's way out is not safe with the threads of a process group: a process whose work was done and saved
@@ -36,6 +36,7 @@ def leave_together(last_words: str) -> None:
 
     Args:
         last_words: what the first process prints.
+        code: exit code of the first process; given back if it is the only one.
     """
     state = PartialState(cpu=_on_cpu())
     if state.num_processes > 1:
@@ -45,7 +46,8 @@ def leave_together(last_words: str) -> None:
     if state.num_processes > 1:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(code if state.process_index == 0 else 0)
+    return code
 
 
 @dataclasses.dataclass
@@ -105,6 +107,19 @@ class World:
         total = value.detach().clone()
         torch.distributed.all_reduce(total)
         return total / self.size
+
+    def gather(self, value: Tensor) -> Tensor:
+        """The equal parts of all processes, one after another along the first axis, without gradient."""
+        if self.size == 1:
+            return value
+        whole = value.new_zeros((self.size * len(value), *value.shape[1:]))
+        whole[self.own(len(value))] = value.detach()
+        torch.distributed.all_reduce(whole)
+        return whole
+
+    def own(self, rows: int) -> slice:
+        """Where this process's part of so many rows lies in what `gather` gives."""
+        return slice(self.rank * rows, (self.rank + 1) * rows)
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Mean of the gradients over processes, for parameters that no wrapper averages."""
