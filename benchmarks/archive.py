@@ -123,7 +123,7 @@ def run_archive(archive: Path, output: Path, model: str, *, kill_after: int = 0,
         "wall_seconds": round(wall, 2),
         "seconds_to_the_first_result": round(first, 2),
         "exit_code": process.returncode,
-        "said": process.stdout.read().splitlines()[0].split(": ", 1)[1],
+        "said": process.stdout.read().splitlines()[0].removeprefix(f"{output}: "),
         "done": len(done),
         "different_results": len({row["key"] for row in done}),
         "worker_seconds_per_audio_second": round(

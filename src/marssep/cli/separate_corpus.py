@@ -154,6 +154,7 @@ def _work(job: "ArchiveJob", ledger: "Ledger", waiting: "list[ArchiveInput]", *,
     clear_work(ledger.output)
     bad = 0
     with (
+        contextlib.redirect_stdout(sys.stderr),  # where Ray says that a worker died
         _Progress(len(waiting)) as progress,
         contextlib.closing(run_on_ray(job, ledger.output, waiting, settings)) as rows,
     ):
