@@ -103,8 +103,10 @@ class Listener:
         self._first = self._held = self._next = 0
         self._last = -1
         self._waiting: list[tuple[int, Tensor]] = []
-        self._levels: list[Tensor] = []
-        self._presence: list[Tensor] = []
+        # Numbers, not tensors: thousands of small ones that stay between large ones that go would keep the freed memory
+        # from being used again, hundreds of megabytes in three hours.
+        self._levels: list[float] = []
+        self._presence: list[list[float]] = []
 
     @property
     def n_steps(self) -> int:
@@ -139,7 +141,7 @@ class Listener:
 
     def presence(self) -> Float[Tensor, " q"]:
         """Logit for each query, the largest over the chunks that can be heard; minus infinity in digital silence."""
-        levels, presence = torch.cat(self._levels), torch.cat(self._presence)
+        levels, presence = torch.tensor(self._levels), torch.tensor(self._presence)
         audible = (levels >= QUIET * levels.max()) & (levels > 0)
         return presence[audible].amax(0) if audible.any() else presence.new_full(presence.shape[1:], -math.inf)
 
@@ -152,8 +154,8 @@ class Listener:
         device = next((parameter.device for parameter in self._network.parameters()), chunks.device)
         queries = self._queries.expand(len(chunks), -1, -1)
         output = self._network((chunks * normalise(chunks)).to(device), queries.to(device))
-        self._levels.append(chunks.mean((1, 2)))
-        self._presence.append(output.presence.float().cpu())
+        self._levels.extend(chunks.mean((1, 2)).tolist())
+        self._presence.extend(output.presence.float().tolist())
         yield from zip(starts, output.logits.float().cpu(), strict=True)
 
 
