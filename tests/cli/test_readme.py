@@ -22,7 +22,7 @@ COMMANDS = [
 ]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 # The rest needs the network (make), a corpus, or results that are made on release.
-_RUN = ("marssep separate", "marssep models info --preset")
+_RUN = ("marssep separate", "marssep probe", "marssep models info --preset")
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ _COMMANDS = {
         "marssep.cli.separate_corpus:separate_corpus",
         "Get a sound out of every recording of an archive.",
     ),
+    "probe": ("marssep.cli.probe:probe", "Say whether a sound is in a recording, and when."),
     "demo": ("marssep.cli.demo:demo", "Separate the included recording and compare with the truth."),
     "models": ("marssep.cli.models:app", "Fetch encoder weights; describe models."),
     "data": ("marssep.cli.data:app", "Build, pack and check corpora."),

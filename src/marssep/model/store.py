@@ -61,6 +61,15 @@ class ModelConfig(Settings):
     """Weight of the cosine between query and target, heard by the query encoder; 0 saves the listening."""
     presence_threshold: float = 0.0
     """Presence (a probability) below which the sound is taken to be absent; chosen on validation."""
+    second_bias: float = 0.0
+    """Constant of the logistic regression behind the confidence of every second; fitted on validation, as the next
+    three."""
+    second_network: float = 1.0
+    """Weight of the network's presence logit around that second in it."""
+    second_share: float = 0.0
+    """Weight of the target's level in that second relative to the recording, per dB."""
+    second_match: float = 0.0
+    """Weight of the cosine between query and target, of the whole recording."""
     absent_attenuation_db: float = 40.0
     """How far the target of an absent sound is turned down."""
 

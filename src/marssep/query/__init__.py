@@ -15,7 +15,7 @@ from marssep.query.features import TrunkFeatures
 from marssep.query.fusion import DEFAULT_WEIGHTS, fuse, negate, query_mixup
 from marssep.query.query import Query, QueryParts, embed_query, load_image, read_query
 from marssep.query.readings import Readings
-from marssep.query.regions import Region, check_regions, describe_region, parse_regions
+from marssep.query.regions import Region, check_regions, describe_region, describe_time, parse_regions
 from marssep.query.weights import fetch
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "TrunkFeatures",
     "check_regions",
     "describe_region",
+    "describe_time",
     "embed_query",
     "fetch",
     "fuse",

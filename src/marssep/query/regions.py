@@ -54,7 +54,18 @@ def check_regions(regions: Regions) -> tuple[Region, ...]:
 
 def describe_region(region: Region) -> str:
     """A region as it can be typed, e.g. `0:03-0:05.5`."""
-    return "-".join(_clock(each) for each in region)
+    return "-".join(describe_time(each) for each in region)
+
+
+def describe_time(seconds: float) -> str:
+    """A time as it can be typed, to the millisecond, e.g. `1:02:03.5`."""
+    sign, milliseconds = "-" * (seconds < 0), round(abs(seconds) * 1000)
+    whole, rest = divmod(milliseconds, 1000)
+    minutes, whole = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    fraction = f".{rest:03d}".rstrip("0") if rest else ""
+    head = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{sign}{head}:{whole:02d}{fraction}"
 
 
 def _fault(begin: float, end: float) -> str | None:
@@ -75,13 +86,3 @@ def _fault(begin: float, end: float) -> str | None:
 def _seconds(time: re.Match[str]) -> float:
     hours, minutes, seconds = time.groups()
     return int(hours or 0) * 3600.0 + int(minutes or 0) * 60.0 + float(seconds)
-
-
-def _clock(seconds: float) -> str:
-    sign, milliseconds = "-" * (seconds < 0), round(abs(seconds) * 1000)
-    whole, rest = divmod(milliseconds, 1000)
-    minutes, whole = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    fraction = f".{rest:03d}".rstrip("0") if rest else ""
-    head = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
-    return f"{sign}{head}:{whole:02d}{fraction}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from marssep.model import MaskNetwork, normalise
@@ -38,6 +38,21 @@ class Proposal:
 
     mask: Float[Tensor, "bands steps"]
     presence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The network's presence output chunk by chunk.
+
+    Attributes:
+        starts: first column of every chunk.
+        presence: logit of every chunk and query.
+        audible: which chunks are loud enough to have a say.
+    """
+
+    starts: Int[Tensor, " k"]
+    presence: Float[Tensor, "k q"]
+    audible: Bool[Tensor, " k"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +118,7 @@ class Listener:
         self._first = self._held = self._next = 0
         self._last = -1
         self._waiting: list[tuple[int, Tensor]] = []
+        self._starts: list[int] = []
         # Numbers, not tensors: thousands of small ones that stay between large ones that go would keep the freed memory
         # from being used again, hundreds of megabytes in three hours.
         self._levels: list[float] = []
@@ -141,9 +157,16 @@ class Listener:
 
     def presence(self) -> Float[Tensor, " q"]:
         """Logit for each query, the largest over the chunks that can be heard; minus infinity in digital silence."""
-        levels, presence = torch.tensor(self._levels), torch.tensor(self._presence)
+        said = self.said()
+        if not said.audible.any():
+            return said.presence.new_full(said.presence.shape[1:], -math.inf)
+        return said.presence[said.audible].amax(0)
+
+    def said(self) -> "Said":
+        """The presence output of every chunk so far."""
+        levels = torch.tensor(self._levels)
         audible = (levels >= QUIET * levels.max()) & (levels > 0)
-        return presence[audible].amax(0) if audible.any() else presence.new_full(presence.shape[1:], -math.inf)
+        return Said(torch.tensor(self._starts), torch.tensor(self._presence), audible)
 
     @torch.inference_mode()
     def _run(self) -> Iterator[tuple[int, Tensor]]:
@@ -151,6 +174,7 @@ class Listener:
             return
         starts, chunks = [start for start, _ in self._waiting], torch.stack([chunk for _, chunk in self._waiting])
         self._waiting = []
+        self._starts += starts
         device = next((parameter.device for parameter in self._network.parameters()), chunks.device)
         queries = self._queries.expand(len(chunks), -1, -1)
         output = self._network((chunks * normalise(chunks)).to(device), queries.to(device))

@@ -180,6 +180,7 @@ class FileJob:
             provenance,
             presence=verdict.presence,
             present=verdict.present,
+            confidence=verdict.confidence,
             sample_rate=file.sample_rate,
             shape=(file.channels, length),
         )

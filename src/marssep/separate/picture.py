@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 from marssep.errors import OutputError
 from marssep.query import describe_region
 from marssep.separate.blocks import block_power, walk
+from marssep.separate.probing import Probe
 from marssep.separate.sources import Source
 from marssep.spectral import Spectrogram
 
@@ -46,13 +47,47 @@ class Scene:
 
 
 @torch.inference_mode()
+def draw_probes(
+    source: Source, probes: Sequence[Probe], path: str | os.PathLike[str], *, spectral: Spectrogram
+) -> None:
+    """Write a PNG with the recording's spectrogram and, for every query, confidence and similarity over time.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    figure = Figure(figsize=(11, 3.0 + 1.8 * len(probes)), layout="constrained")
+    axes = figure.subplots(1 + len(probes), 1, sharex=True, squeeze=False, height_ratios=[2.0] + [1.2] * len(probes))[
+        :, 0
+    ]
+    duration = probes[0].duration
+    n_steps = spectral.n_steps(spectral.n_frames(round(duration * source.sample_rate), source.sample_rate))
+    values = 10.0 * np.log10(_shrink(_powers(source, spectral), n_steps) + 1e-12)
+    top = max(float(values.max()), -110.0)
+    extent = (0.0, duration, -0.5, len(values) - 0.5)
+    axes[0].imshow(values, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - _RANGE_DB, vmax=top)
+    axes[0].set_title(source.name, loc="left", fontsize=10, parse_math=False)
+    _label_frequencies(axes[:1], spectral, source.sample_rate)
+    edges = [*map(float, range(len(probes[0].confidence))), duration]
+    for axis, each in zip(axes[1:], probes, strict=True):
+        heard = [np.nan if value is None else value for value in each.similarity]
+        axis.stairs(each.confidence, edges, fill=True, alpha=0.5, label="confidence")
+        axis.stairs(heard, edges, baseline=None, color="black", label="similarity (cosine)")
+        verdict = "there" if each.present else "absent"
+        title = f"{asked_for(each.query)}: {verdict}, presence {each.presence:.2f}"
+        axis.set_title(title, loc="left", fontsize=10, parse_math=False)
+        axis.set_ylim(min(0.0, *np.nan_to_num(heard)), 1.0)
+    axes[1].legend(loc="upper right", fontsize=8)
+    axes[-1].set_xlabel("time (s)")
+    _write(figure, Path(path))
+
+
+@torch.inference_mode()
 def draw_scene(scene: Scene, path: str | os.PathLike[str]) -> None:
     """Write a PNG with four panels over the same time and frequency axes; the three spectrograms share one scale.
 
     Raises:
         OutputError: if the file cannot be written.
     """
-    path = Path(path)
     figure = Figure(figsize=(11, 9), layout="constrained")
     axes = figure.subplots(4, 1, sharex=True, sharey=True)
     sample_rate = next(iter(scene.waveforms.values())).sample_rate
@@ -73,14 +108,7 @@ def draw_scene(scene: Scene, path: str | os.PathLike[str]) -> None:
     figure.colorbar(image, ax=axes[3], label="share kept")
     axes[3].set_xlabel("time (s)")
     _label_frequencies(axes, scene.spectral, sample_rate)
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(buffer.getvalue())
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another output folder.") from None
+    _write(figure, Path(path))
 
 
 def asked_for(query: Mapping[str, Any]) -> str:
@@ -90,6 +118,17 @@ def asked_for(query: Mapping[str, Any]) -> str:
     if query.get("negative"):
         words.append(f"not '{query['negative']}'")
     return ", ".join(words)
+
+
+def _write(figure: Figure, path: Path) -> None:
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(buffer.getvalue())
+        os.replace(partial, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another output folder.") from None
 
 
 def _powers(source: Source, spectral: Spectrogram) -> Iterable[Tensor]:

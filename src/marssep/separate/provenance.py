@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from marssep.audio import Audio
 from marssep.errors import InputError, OutputError
 from marssep.query import Query
 from marssep.separate.naming import describe_query
+
+_NUMBERS = re.compile(r"\[\n[-+\d.,eE\s]+\]")  # a list of them; strings in JSON have no line breaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ def sidecar_row(
     *,
     presence: float,
     present: bool,
+    confidence: Sequence[float],
     sample_rate: int,
     shape: tuple[int, int],
 ) -> dict[str, Any]:
@@ -73,6 +77,7 @@ def sidecar_row(
         provenance: of the result.
         presence: probability that the sound is there.
         present: whether that reached the threshold.
+        confidence: probability that the sound can be heard, for every second.
         sample_rate: Hz.
         shape: channels and samples.
     """
@@ -83,6 +88,7 @@ def sidecar_row(
         "picture": _seen_from(files.sidecar, files.picture) if files.picture else None,
         "presence": round(presence, 6),
         "present": present,
+        "confidence": [round(each, 3) for each in confidence],
         "sample_rate": sample_rate,
         "channels": channels,
         "length": length,
@@ -130,7 +136,7 @@ def write_sidecar(path: Path, row: Mapping[str, Any]) -> None:
     partial = path.with_name(path.name + ".partial")
     try:
         # A file name that is not UTF-8 has surrogates, whose backslash escapes are JSON's own.
-        text = json.dumps(row, indent=1, ensure_ascii=False) + "\n"
+        text = _NUMBERS.sub(_one_line, json.dumps(row, indent=1, ensure_ascii=False)) + "\n"
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
         os.replace(partial, path)
     except OSError as error:
@@ -150,6 +156,11 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot make this output folder ({error.strerror}); choose another.") from None
+
+
+def _one_line(numbers: re.Match[str]) -> str:
+    """Ten thousand seconds need no ten thousand lines."""
+    return re.sub(r"\s+", " ", numbers.group()).replace("[ ", "[").replace(" ]", "]")
 
 
 def _seen_from(sidecar: Path, path: Path) -> str:

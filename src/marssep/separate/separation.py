@@ -29,6 +29,7 @@ class Separation:
         grid_mask: mask on the log-frequency grid, in [0, 1], before any attenuation for absence.
         presence: probability that the sound is in the recording.
         present: whether presence reached the model's threshold.
+        confidence: probability that the sound can be heard, for every second; the last one may be shorter.
         sample_rate: Hz.
         spectral: the model's way between waveform and grid.
         provenance: input, query and model.
@@ -39,6 +40,7 @@ class Separation:
     grid_mask: Float32[np.ndarray, "bands steps"]
     presence: float
     present: bool
+    confidence: Float32[np.ndarray, " s"]
     sample_rate: int
     spectral: Spectrogram
     provenance: Provenance
@@ -93,6 +95,7 @@ class Separation:
             self.provenance,
             presence=self.presence,
             present=self.present,
+            confidence=[round(each, 6) for each in self.confidence.tolist()],
             sample_rate=self.sample_rate,
             shape=self.target.shape,
         )

@@ -152,6 +152,7 @@ class Separator:
                     grid_mask=mask.numpy(),
                     presence=verdict.presence,
                     present=verdict.present,
+                    confidence=np.array(verdict.confidence, dtype=np.float32),
                     sample_rate=sample_rate,
                     spectral=self.model.spectral,
                     provenance=self.provenance(

@@ -7,8 +7,9 @@
 What is known only at the end (whether the sound is there, whether a peak passes full scale) may need another render.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,12 +23,13 @@ from marssep.model import LoadedModel
 from marssep.query import QueryEncoder
 from marssep.separate.asked import Asked
 from marssep.separate.blocks import Block, block_columns, block_power, masked_block, walk
-from marssep.separate.chunks import Fader, Listener
+from marssep.separate.chunks import Fader, Listener, Said
 from marssep.separate.presence import TYPICAL_MATCH, Evidence, Stretches
 from marssep.separate.progress import Meter, Watch
 from marssep.separate.settling import weigh
 from marssep.separate.sources import Source
 from marssep.separate.spool import MaskSpool
+from marssep.separate.trace import SecondLevels, Trace, over_seconds, shares_db
 
 _GRID_STEP = float(1 << 23)  # of 24-bit samples
 _STAGES = (("settle", 1.0), ("propose", 2.0), ("render", 2.0))
@@ -60,11 +62,13 @@ class Verdict:
         presence: probability.
         present: whether it reached the model's threshold.
         attenuated_db: how far the target is to be turned down.
+        confidence: probability that the sound can be heard, for every second; empty of a guess.
     """
 
     presence: float
     present: bool
     attenuated_db: float
+    confidence: list[float] = field(default_factory=list)
 
     @property
     def gain(self) -> float:
@@ -112,6 +116,8 @@ class Stream:
         )
         self._settled: dict[int, float] = {}
         self._presence = torch.zeros(0)
+        self._said: Said | None = None
+        self._levels = SecondLevels(source.sample_rate)
         self._matches: list[float] = []
 
     @torch.inference_mode()
@@ -135,6 +141,7 @@ class Stream:
         self._fade(listener.finish(), fader, competition.masks)
         self.masks.append(fader.finish(listener.n_steps))
         self._presence = listener.presence()[: len(self.asked.targets)]
+        self._said = listener.said()
 
     @torch.inference_mode()
     def render(self, wanted: Sequence[int], *, listening: bool = False) -> Iterator[Rendered]:
@@ -150,9 +157,9 @@ class Stream:
         """
         self._meter.enter("render")
         rate, spectral = self.source.sample_rate, self.model.spectral
-        listening = listening and bool(self.model.config.presence_match)
-        stretches = [Stretches(rate, seconds=self.model.chunk_seconds) for _ in wanted] if listening else []
-        length = 0
+        matching = listening and bool(self.model.config.presence_match)
+        stretches = [Stretches(rate, seconds=self.model.chunk_seconds) for _ in wanted] if matching else []
+        length, levels = 0, SecondLevels(rate)
         for block, excerpt in self._walk():
             spectrum = spectral.stft(excerpt.float(), rate)
             masks = self.masks.read(block_columns(block, spectrum.shape[-1], spectral))
@@ -162,6 +169,8 @@ class Stream:
             ]
             for heard, target in zip(stretches, targets, strict=False):
                 heard.push(target)
+            if listening:
+                levels.push(block.start, [*targets, excerpt[:, block.kept].float()])
             length = block.stop
             yield Rendered(targets, excerpt[:, block.kept], spectrum, masks, block)
             self._meter.passed(length)
@@ -171,6 +180,8 @@ class Stream:
                 "is complete."
             )
         if listening:
+            self._levels = levels
+        if matching:
             embeddings = [each.embed(self.encoder) for each in stretches]
             self._matches = [
                 float((heard @ self.asked.targets[index]).max())
@@ -184,7 +195,12 @@ class Stream:
 
     def verdicts(self, *, gate: bool) -> list[Verdict]:
         """Whether each sound is there, once the targets were listened to."""
-        return self._judge(self._matches or [0.0] * len(self._presence), gate=gate)
+        made = self._judge(self._matches or [0.0] * len(self._presence), gate=gate)
+        traces = self.traces()
+        return [
+            replace(verdict, confidence=trace.confidence(self.model.config))
+            for verdict, trace in zip(made, traces, strict=True)
+        ]
 
     def _judge(self, matches: list[float], *, gate: bool) -> list[Verdict]:
         made = []
@@ -192,7 +208,31 @@ class Stream:
         for index, (heard, match) in enumerate(zip(self._presence.tolist(), matches, strict=True)):
             presence = Evidence(self._settled.get(index, heard), match).presence(config)
             present = presence >= config.presence_threshold
-            made.append(Verdict(presence, present, config.absent_attenuation_db if gate and not present else 0.0))
+            down = config.absent_attenuation_db if gate and not present else 0.0
+            made.append(Verdict(presence, present, down))
+        return made
+
+    def traces(self) -> list[Trace]:
+        """What is known of every second, for each query, once the targets were listened to."""
+        assert self._said is not None
+        config, said = self.model.config, self._said
+        energies = self._levels.energies()
+        step = config.spectral.step_seconds
+        network = over_seconds(
+            said.presence[:, : len(self.asked.targets)],
+            said.starts,
+            said.audible,
+            spans=(step, config.chunk_steps * step),
+            seconds=self.length / self.source.sample_rate,
+        )
+        network = network.masked_fill(energies[-1] == 0, -math.inf)
+        shares = shares_db(energies[:-1], energies[-1])
+        made = []
+        for index, (logits, share) in enumerate(zip(network, shares, strict=True)):
+            # What a picture means was settled for the whole recording: its odds move those of all seconds alike.
+            shift = self._settled[index] - float(self._presence[index]) if index in self._settled else 0.0
+            match = self._matches[index] if self._matches else 0.0
+            made.append(Trace(logits + (shift if math.isfinite(shift) else 0.0), share, match))
         return made
 
     def close(self) -> None:
