@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marssep.evaluate.presence_calibration import fit_platt
 from marssep.evaluate.presence_record import area, area_interval
 from marssep.evaluate.report.counting import Draws
 
@@ -41,12 +42,13 @@ def test_queries_of_one_mixture_are_drawn_together():
     assert copies == pytest.approx(once, abs=1e-9)
 
 
-def _write_run(folder):
+def _write_run(folder, *, sha256="1", presence=(0.9, 0.3, 0.5, 0.5)):
     """Scores as 'marssep evaluate' writes them, with presence that ranks 2 of 4 pairs right."""
     from marssep.evaluate.results import ListRecord, ModelRecord, Results
     from marssep.evaluate.scores import Score, write_scores
 
-    rows = [("a", 0, True, 0.9), ("a", 1, True, 0.3), ("b", 0, False, 0.5), ("b", 1, False, 0.5)]
+    queries = [("a", 0, True), ("a", 1, True), ("b", 0, False), ("b", 1, False)]
+    rows = [(*query, value) for query, value in zip(queries, presence, strict=True)]
     scores = [
         Score(
             mixture=mixture, query=query, present=present, label="dog", group="sound", system="model", modality="text",
@@ -57,7 +59,7 @@ def _write_run(folder):
     write_scores(folder / "scores.csv", scores)
     model = ModelRecord(name="tiny", sha256="0", architecture="film_unet", parameters=1, encoder="tiny")
     results = Results(
-        mixtures=ListRecord(name="made", sha256="1", n_mixtures=2, n_present=2, n_absent=2),
+        mixtures=ListRecord(name="made", sha256=sha256, n_mixtures=2, n_present=2, n_absent=2),
         model=model, models=[model], settings={"presence_threshold": 0.4}, versions={"marssep": "0"},
         date="2026-01-01", wall_seconds=1.0, systems=[], paired=[], presence=[], classes=[],
     )  # fmt: skip
@@ -78,6 +80,36 @@ def test_the_command_writes_the_record(marssep, tmp_path):
     assert row["roc"][0] == [0.0, 0.5]
     assert row["roc"][-1] == [1.0, 1.0]
     assert "ROC area 0.500" in ran.out
+
+
+def test_platt_finds_a_planted_distortion():
+    rng = np.random.default_rng(0)
+    logit = rng.normal(0.0, 2.0, 40000)
+    truth = rng.random(40000) < 1 / (1 + np.exp(-logit))
+    told = 1 / (1 + np.exp(-(2.0 * logit + 1.0)))  # too sure, and too hopeful
+    scaling = fit_platt(told, truth)
+    assert scaling.slope == pytest.approx(0.5, abs=0.03)
+    assert scaling.offset == pytest.approx(-0.5, abs=0.06)
+    assert np.abs(scaling(told) - 1 / (1 + np.exp(-logit))).max() < 0.03
+    rare = truth & (rng.random(40000) < 0.1) | ~truth  # few present queries weigh as much as many absent ones
+    assert fit_platt(told[rare], truth[rare]).offset == pytest.approx(-0.5, abs=0.15)
+
+
+def test_the_record_of_a_calibration(marssep, tmp_path):
+    for name, sha256, presence in (("val", "2", (0.9, 0.8, 0.7, 0.85)), ("test", "1", (0.95, 0.8, 0.6, 0.9))):
+        (tmp_path / name).mkdir()
+        _write_run(tmp_path / name, sha256=sha256, presence=presence)
+    output = tmp_path / "presence.json"
+    ran = marssep("report", tmp_path / "test", "--presence", output, "--calibrate", tmp_path / "val")
+    assert ran.code == 0, ran.err
+    row = json.loads(output.read_text())["calibration"]["queries"]["text"]
+    before, after = row["brier"]
+    assert before == pytest.approx((0.05**2 + 0.2**2 + 0.6**2 + 0.9**2) / 4, abs=1e-4)
+    assert row["brier_change"][0] == pytest.approx(after - before, abs=1e-4)
+    ran = marssep("report", tmp_path / "test", "--presence", output, "--calibrate", tmp_path / "test")
+    assert ran.code == 1
+    assert "another list" in ran.err
+    assert marssep("report", tmp_path / "test", "--calibrate", tmp_path / "val").code == 2
 
 
 def test_several_runs_are_refused(marssep, tmp_path):

@@ -14,6 +14,7 @@ def report(
     html: Path | None = None,
     items: Path | None = None,
     presence: Path | None = None,
+    calibrate: Path | None = None,
 ) -> None:
     """Print what `marssep evaluate` wrote as Markdown tables, or write one HTML file with plots and players.
 
@@ -23,16 +24,20 @@ def report(
         html: Write the report of one run to this file instead; it needs no other file and no network.
         items: Write the scores of one run to this JSON file, one entry for each query.
         presence: Write ROC area, threshold and reliability of one run's presence scores to this JSON file.
+        calibrate: Run on validation mixtures: with --presence, whether scaling presence as it fits there makes it more
+            truthful here.
     """
     if not results:
         raise UsageError("No results file was named; give at least one, such as results/open-test.json.")
+    if calibrate is not None and presence is None:
+        raise UsageError("--calibrate adds to what --presence writes; give both.")
     if html is not None or items is not None or presence is not None:
         if len(results) > 1:
             raise UsageError(
                 f"--html, --items and --presence take one run, not {len(results)}; write one file for each."
             )
         if presence is not None:
-            _write_presence(results[0], presence)
+            _write_presence(results[0], presence, calibrate)
         if html is not None or items is not None:
             _write(results[0], html, items)
         return
@@ -60,14 +65,18 @@ def _write(path: Path, html: Path | None, items: Path | None) -> None:
         print(f"{html} ({len(text.encode()) / 1e6:.1f} MB)")
 
 
-def _write_presence(path: Path, output: Path) -> None:
+def _write_presence(path: Path, output: Path, calibrate: Path | None) -> None:
     import json
 
+    from marssep.evaluate.presence_calibration import calibration_record
     from marssep.evaluate.presence_record import presence_record
     from marssep.evaluate.report import read_run
     from marssep.evaluate.results import write_text
 
-    record = presence_record(read_run(path))
+    run = read_run(path)
+    record = presence_record(run)
+    if calibrate is not None:
+        record["calibration"] = calibration_record(read_run(calibrate), run)
     write_text(output, json.dumps(record, indent=1) + "\n")
     for kind, row in record["queries"].items():
         low, high = row["area_interval"]

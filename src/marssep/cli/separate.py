@@ -26,6 +26,8 @@ class OutputOptions:
         template: Names below it, of {folder}, {name}, {query} and {part}.
         shares: Let the queries compete: all targets and one common residual add up to the recording.
         picture: Draw mixture, target, residual and mask as a PNG too.
+        uncertainty: Draw into the picture how far the Beta policy would scatter the mask; docs/separation.md says what
+            that is worth.
         as_json: Print what happens as JSON lines.
     """
 
@@ -33,6 +35,7 @@ class OutputOptions:
     template: str = "{folder}/{name}.{query}.{part}"
     shares: Annotated[bool, Parameter(negative=(), show_default=False)] = False
     picture: Annotated[bool, Parameter(negative=(), show_default=False)] = False
+    uncertainty: Annotated[bool, Parameter(negative=(), show_default=False)] = False
     as_json: Annotated[bool, Parameter(name="--json", negative=(), show_default=False)] = False
 
 
@@ -88,7 +91,12 @@ def separate(
         for found in find_recordings(inputs, output=out.output)
     ]
     settings = FileSettings(
-        gate=gate, shares=out.shares, picture=out.picture, resume=run.resume, skip_existing=run.skip_existing
+        gate=gate,
+        shares=out.shares,
+        picture=out.picture or out.uncertainty,
+        uncertainty=out.uncertainty,
+        resume=run.resume,
+        skip_existing=run.skip_existing,
     )
     return _run(tasks, Batch(tuple(queries), settings), model, jobs=min(run.jobs, len(tasks)), as_json=out.as_json)
 

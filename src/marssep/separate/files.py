@@ -42,6 +42,8 @@ class FileSettings(Settings):
     """Let the queries compete; their masks and that of one common rest add up to one."""
     picture: bool = False
     """Draw mixture, target, residual and mask; costs another pass over all of them."""
+    uncertainty: bool = False
+    """One more panel in the picture: how far the Beta policy would scatter the mask."""
     resume: bool = False
     """Leave results alone that were made from the same input, model, query and settings, by content."""
     skip_existing: bool = False
@@ -186,6 +188,7 @@ class FileJob:
         )
 
     def _draw(self, path: Path, source: FileSource, stream: Stream, position: int, row: dict[str, Any]) -> None:
+        from marssep.separate.doubt import spread
         from marssep.separate.picture import Scene, asked_for, draw_scene
 
         def masks() -> Iterator[Tensor]:
@@ -199,13 +202,21 @@ class FileJob:
                 f"target: {asked_for(row['query'])}": FileSource(target),
                 "residual": FileSource(residual),
             }
-            scene = Scene(waveforms, masks(), stream.length, row["presence"], self._separator.model.spectral)
+            scene = Scene(
+                waveforms,
+                masks(),
+                stream.length,
+                row["presence"],
+                self._separator.model.spectral,
+                doubt=map(spread, masks()) if self._settings.uncertainty else None,
+            )
             draw_scene(scene, path)
 
     def _fingerprint(self, index: int) -> str:
         shares = self._settings.shares
         queries = [self._queries[index], *(self._queries if shares else [])]
-        return self._separator.fingerprint(queries, self._sha256, gate=self._settings.gate, shares=shares)
+        mark = self._separator.fingerprint(queries, self._sha256, gate=self._settings.gate, shares=shares)
+        return f"{mark}+uncertainty" if self._settings.uncertainty else mark  # whose picture is another one
 
     @staticmethod
     def _exists(files: SavedFiles) -> bool:

@@ -37,6 +37,7 @@ class Scene:
         length: samples per channel.
         presence: probability that the sound is there.
         spectral: way between waveform and grid.
+        doubt: columns of its uncertainty, as those of the mask; None leaves that panel out.
     """
 
     waveforms: Mapping[str, Source]
@@ -44,6 +45,7 @@ class Scene:
     length: int
     presence: float
     spectral: Spectrogram
+    doubt: Iterable[Float[Tensor, "bands _"]] | None = None
 
 
 @torch.inference_mode()
@@ -83,13 +85,14 @@ def draw_probes(
 
 @torch.inference_mode()
 def draw_scene(scene: Scene, path: str | os.PathLike[str]) -> None:
-    """Write a PNG with four panels over the same time and frequency axes; the three spectrograms share one scale.
+    """Write a PNG with panels over the same time and frequency axes; the three spectrograms share one scale.
 
     Raises:
         OutputError: if the file cannot be written.
     """
-    figure = Figure(figsize=(11, 9), layout="constrained")
-    axes = figure.subplots(4, 1, sharex=True, sharey=True)
+    n_panels = 4 if scene.doubt is None else 5
+    figure = Figure(figsize=(11, 2.25 * n_panels), layout="constrained")
+    axes = figure.subplots(n_panels, 1, sharex=True, sharey=True)
     sample_rate = next(iter(scene.waveforms.values())).sample_rate
     n_steps = scene.spectral.n_steps(scene.spectral.n_frames(scene.length, sample_rate))
     powers = {title: _shrink(_powers(each, scene.spectral), n_steps) for title, each in scene.waveforms.items()}
@@ -106,7 +109,12 @@ def draw_scene(scene: Scene, path: str | os.PathLike[str]) -> None:
     image = axes[3].imshow(mask, origin="lower", aspect="auto", extent=extent, cmap="viridis", vmin=0, vmax=1)
     axes[3].set_title(f"mask (presence {scene.presence:.2f})", loc="left", fontsize=10)
     figure.colorbar(image, ax=axes[3], label="share kept")
-    axes[3].set_xlabel("time (s)")
+    if scene.doubt is not None:
+        doubt = _shrink(scene.doubt, n_steps)
+        image = axes[4].imshow(doubt, origin="lower", aspect="auto", extent=extent, cmap="viridis")
+        axes[4].set_title("spread of the Beta policy around the mask", loc="left", fontsize=10)
+        figure.colorbar(image, ax=axes[4], label="standard deviation")
+    axes[-1].set_xlabel("time (s)")
     _label_frequencies(axes, scene.spectral, sample_rate)
     _write(figure, Path(path))
 

@@ -57,6 +57,14 @@ class Separation:
         made: np.ndarray = self.spectral.from_grid(torch.from_numpy(self.grid_mask), self.sample_rate, n_frames).numpy()
         return made
 
+    @property
+    def uncertainty(self) -> Float32[np.ndarray, "bands steps"]:
+        """How far the Beta policy would scatter masks around `grid_mask` (standard deviation); see `separate.doubt`."""
+        from marssep.separate.doubt import spread
+
+        made: np.ndarray = spread(torch.from_numpy(self.grid_mask)).numpy()
+        return made
+
     def save(self, folder: str | os.PathLike[str], *, name: str | None = None, picture: bool = False) -> SavedFiles:
         """Write target and residual as WAV, a JSON sidecar and, if asked, a picture.
 
