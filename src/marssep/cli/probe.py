@@ -1,4 +1,4 @@
-"""`marssep probe`: is a sound in a recording, and where?"""
+"""`marssep probe`: say whether a sound is in a recording, and where."""
 
 import json
 from collections.abc import Sequence

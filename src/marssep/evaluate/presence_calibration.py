@@ -1,4 +1,4 @@
-"""Would presence be more truthful with a slope and an offset of its own for every kind of query (Platt's scaling)?
+"""Whether presence would be more truthful with a slope and offset for every kind of query (Platt's scaling).
 
 Fitted on one run (validation), judged on another (test), present and absent queries weighing half each in both, as they
 do in the regression behind presence: how often people ask for what is not there is not ours to know.
