@@ -50,5 +50,5 @@ def test_stock_heads_put_names_of_classes_where_words_are(encoder):
     features[0] = 3 * encoder.audio_trunk.classifier.weight[number].clamp_min(0)
     near = (heads["audio"](features) @ placed.T)[0]
     assert near[1] > near[0]
-    assert heads["image"](torch.zeros(1, 3304)).norm().item() == pytest.approx(1)
+    assert heads["image"](torch.zeros(1, 6680)).norm().item() == pytest.approx(1)
     assert all(not list(head.parameters()) for head in heads.values())

@@ -136,9 +136,10 @@ def original_state(trunk):
     return {key: value.detach().clone() for key, value in state.items()}
 
 
-def test_batch_norms_are_folded():
+@pytest.mark.parametrize(("variant", "width"), [("lite0", 3304), ("lite2", 3376)])
+def test_batch_norms_are_folded(variant, width):
     torch.manual_seed(0)
-    trunk = ImageTrunk().requires_grad_(False)
+    trunk = ImageTrunk(variant).requires_grad_(False)
     state = original_state(trunk)
     trunk.load_state_dict(convert_image_weights(state))
     convolution = nn.Conv2d(3, 32, 3, stride=2, bias=False)
@@ -149,14 +150,16 @@ def test_batch_norms_are_folded():
     with torch.no_grad():  # an even side and stride 2: "same" adds one row and column at the end
         wanted = norm(convolution(nn.functional.pad(pixels, (0, 1, 0, 1))))
     torch.testing.assert_close(trunk.stem(pixels), wanted, atol=1e-5, rtol=1e-5)
-    assert trunk(pixels).shape == (1, 3304)
+    assert trunk(pixels).shape == (1, width)
+    assert trunk.n_features == width
 
 
-def test_pixels_are_the_centre_of_the_picture():
+@pytest.mark.parametrize("side", [224, 260])
+def test_pixels_are_the_centre_of_the_picture(side):
     picture = Image.new("RGB", (448, 224), "black")
     picture.paste((255, 255, 255), (112, 0, 336, 224))
-    pixels = image_pixels([picture])
-    assert pixels.shape == (1, 3, 224, 224)
+    pixels = image_pixels([picture], side)
+    assert pixels.shape == (1, 3, side, side)
     torch.testing.assert_close(
         pixels[0, :, 5, 5], (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
     )

