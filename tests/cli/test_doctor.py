@@ -45,8 +45,8 @@ def test_changed_weights_are_found(doctor, monkeypatch, tmp_path):
     monkeypatch.setenv("MARSSEP_CACHE", str(tmp_path))
     folder = tmp_path / "encoders" / "open"
     folder.mkdir(parents=True)
-    for part in ("text", "audio", "image"):
-        (folder / f"{part}.safetensors").write_bytes(b"weights")
+    for source in weights.OPEN_SOURCES:
+        (folder / f"{source.part}.safetensors").write_bytes(b"weights")
     weights._write_licences(weights.OPEN_SOURCES, folder)
     assert set(weights.check_fetched("open").values()) == {True}
     (folder / "audio.safetensors").write_bytes(b"other")

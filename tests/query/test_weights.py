@@ -130,7 +130,7 @@ def test_the_cache_follows_the_platform(monkeypatch, tmp_path):
 
 def test_every_pinned_source_names_licence_and_checksums():
     for sources in (weights.OPEN_SOURCES,):
-        assert {source.part for source in sources} == {"text", "audio", "image"}
+        assert {source.part for source in sources} == {"text", "audio", "image", "image2"}
         for source in sources:
             assert source.licence == "Apache-2.0"
             assert len(source.sha256) == len(source.member_sha256) == 64
