@@ -54,7 +54,7 @@ def run_alignment(
         output: folder for `heads.safetensors`, `heads.json` and the figures, `alignment-stage1.json`.
         encoder_name: as in `load_encoder`.
         settings: of `AlignSettings`.
-        cache: folder for the trunk features; default: `.features` beside the first corpus folder, where every program looks.
+        cache: folder for the trunk features; default: `.features` beside the first corpus folder.
         heads: with the setting `only = image`, the file whose other heads stay; default: those of the package.
         report: called with lines for the person who waits.
 
