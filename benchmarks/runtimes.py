@@ -228,6 +228,9 @@ class _Bf16:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             return self.network(power, query)
 
+    def parameters(self) -> Any:
+        return self.network.parameters()
+
 
 if __name__ == "__main__":
     main()
