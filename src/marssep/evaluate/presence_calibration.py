@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 
 from marssep.errors import InputError
 from marssep.evaluate.report.counting import N_BINS
-from marssep.evaluate.report.items import Row, Series
+from marssep.evaluate.report.items import Series, with_presence
 from marssep.evaluate.report.run import Run
 from marssep.metrics import mean_interval
 
@@ -93,18 +93,13 @@ def _row(scaling: Platt, presence: np.ndarray, truth: np.ndarray, mixtures: list
 
 
 def _gather(run: Run, series: Series) -> tuple[np.ndarray, np.ndarray, list[str]] | None:
-    if run.scores is None:
-        raise InputError(f"{run.folder}: has no table of scores; run 'marssep evaluate' and name its run folder.")
-    there, gone = (_finite(rows) for rows in (run.scores.present(series), run.scores.absent(series)))
+    scores = run.table()
+    there, gone = (with_presence(rows) for rows in (scores.present(series), scores.absent(series)))
     if not there or not gone:
         return None
     rows = [*there, *gone]
     truth = np.arange(len(rows)) < len(there)
     return np.array([row.value("presence") for row in rows]), truth, [row.key[0] for row in rows]
-
-
-def _finite(rows: list[Row]) -> list[Row]:
-    return [row for row in rows if np.isfinite(row.value("presence"))]
 
 
 def _logit(presence: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from marssep.errors import InputError
 from marssep.evaluate.report.counting import N_BINS, Calibration, Draws, calibration
-from marssep.evaluate.report.items import Row, ScoreTable, Series, column
+from marssep.evaluate.report.items import ScoreTable, Series, column, with_presence
 from marssep.evaluate.report.run import Run
 from marssep.metrics import share_interval
 
@@ -25,15 +25,14 @@ def presence_record(run: Run, *, resamples: int = 2000, seed: int = 0) -> dict[s
     Raises:
         InputError: if the run has no scores, or none of both present and absent queries.
     """
-    if run.scores is None:
-        raise InputError(f"{run.folder}: has no table of scores; run 'marssep evaluate' and name its run folder.")
+    scores = run.table()
     threshold = run.results.settings["presence_threshold"]
     rows = {}
     for series in run.main_series():
-        found = calibration(run.scores, series)
+        found = calibration(scores, series)
         if found is not None:
             draws = Draws(resamples=resamples, seed=seed)
-            rows[str(series.modality)] = _row(run.scores, series, found, threshold=threshold, draws=draws)
+            rows[str(series.modality)] = _row(scores, series, found, threshold=threshold, draws=draws)
     if not rows:
         raise InputError(f"{run.folder}: no system answered both present and absent queries with a presence score.")
     return {
@@ -87,7 +86,7 @@ def area_interval(
 
 
 def _row(table: ScoreTable, series: Series, found: Calibration, *, threshold: float, draws: Draws) -> dict[str, Any]:
-    there, gone = (_finite(rows) for rows in (table.present(series), table.absent(series)))
+    there, gone = (with_presence(rows) for rows in (table.present(series), table.absent(series)))
     present, absent = column(there, "presence"), column(gone, "presence")
     low, high = area_interval(present, absent, ([row.key[0] for row in there], [row.key[0] for row in gone]), draws)
     kept, rejected = share_interval(present >= threshold), share_interval(absent < threshold)
@@ -108,10 +107,6 @@ def _row(table: ScoreTable, series: Series, found: Calibration, *, threshold: fl
         ],
         "roc": _thinned(found),
     }
-
-
-def _finite(rows: list[Row]) -> list[Row]:
-    return [row for row in rows if np.isfinite(row.value("presence"))]
 
 
 def _number(value: float) -> float | None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Float
 
-from marssep.evaluate.report.items import GAIN, Key, Row, ScoreTable, Series, column
+from marssep.evaluate.report.items import GAIN, Key, Row, ScoreTable, Series, column, with_presence
 from marssep.metrics import Interval, mean_interval, paired_difference
 
 SNR_EDGES_DB = (-math.inf, -10.0, -5.0, 0.0, 5.0, 10.0, math.inf)
@@ -161,9 +161,8 @@ def trend(table: ScoreTable, series: Series, snr: dict[Key, float], draws: Draws
 
 def calibration(table: ScoreTable, series: Series) -> Calibration | None:
     """How far presence can be taken at its word; None unless there are answers to present and to absent queries."""
-    there = column(table.present(series), "presence")
-    gone = column(table.absent(series), "presence")
-    there, gone = there[np.isfinite(there)], gone[np.isfinite(gone)]
+    there = column(with_presence(table.present(series)), "presence")
+    gone = column(with_presence(table.absent(series)), "presence")
     if there.size == 0 or gone.size == 0:
         return None
     stated = np.concatenate([there, gone])

@@ -102,6 +102,11 @@ def column(rows: list[Row], name: str) -> np.ndarray:
     return np.array([row.value(name) for row in rows], dtype=np.float64)
 
 
+def with_presence(rows: list[Row]) -> list[Row]:
+    """Those of systems that said how likely the sound is there."""
+    return [row for row in rows if np.isfinite(row.value("presence"))]
+
+
 def read_table(path: Path) -> ScoreTable:
     """Read what `marssep.evaluate.scores.write_scores` wrote.
 

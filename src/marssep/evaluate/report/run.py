@@ -30,6 +30,16 @@ class Run:
     kept: tuple[KeptItem, ...]
     missing: tuple[str, ...]
 
+    def table(self) -> ScoreTable:
+        """Scores of single queries.
+
+        Raises:
+            InputError: if the run has none.
+        """
+        if self.scores is None:
+            raise InputError(f"{self.folder}: has no table of scores; run 'marssep evaluate' and name its run folder.")
+        return self.scores
+
     @property
     def main(self) -> str:
         """The system that plots are about: `model`, or the first one that is asked anything."""
