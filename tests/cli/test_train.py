@@ -39,3 +39,17 @@ def test_the_best_model_is_named_when_there_is_validation(tmp_path: Path, capsys
 def test_an_unknown_key_names_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _train(tmp_path, tmp_path / "run", "--set", "optimiser.clip_nrm=2") == 2
     assert "did you mean 'clip_norm'" in capsys.readouterr().err
+
+
+def test_embeddings_made_elsewhere_give_the_same_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made, bank = tmp_path / "made", tmp_path / "bank.safetensors"
+    run(["data", "build", "made", "--output", str(made)])
+    embed = ("data", "embed", "--corpus", str(made), "--encoder", "tiny", "--split", "train", "--output", str(bank))
+    assert run(list(embed)) == 0
+    assert "by encoder 'tiny'" in capsys.readouterr().out
+    assert _train(made, tmp_path / "here") == 0
+    assert _train(made, tmp_path / "there", "--embeddings", str(bank)) == 0
+    ours, theirs = (load_model(tmp_path / name / "last") for name in ("here", "there"))
+    assert ours.sha256 == theirs.sha256
+    assert _train(made, tmp_path / "none", "--embeddings", str(tmp_path / "none.safetensors")) == 1
+    assert "marssep data embed" in capsys.readouterr().err

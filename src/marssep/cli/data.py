@@ -13,6 +13,7 @@ app.command("marssep.cli.data_lists:lists", name="lists", help="Draw the committ
 app.command(
     "marssep.cli.data_filter:filter_", name="filter", help="Throw out what is silent, clipped, twice or mislabelled."
 )
+app.command("marssep.cli.data_embed:embed", name="embed", help="Write a corpus's embeddings to a file.")
 app.command("marssep.cli.data_example:example", name="example", help="Render the included example again.")
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]

@@ -18,8 +18,8 @@ def supervised(
     output: Path,
     preset: str = "default",
     overrides: Annotated[list[str] | None, Parameter(name="--set")] = None,
+    embeddings: Path | None = None,
     resume: bool = False,
-    threads: int | None = None,
     quiet: bool = False,
 ) -> None:
     """Train a mask network on mixtures whose sources are known.
@@ -31,8 +31,8 @@ def supervised(
         output: Folder of the run: settings, journal, checkpoints, models.
         preset: A shipped preset or a TOML file.
         overrides: Change one value of the preset, as `optimiser.learning_rate=1e-3` (repeatable).
+        embeddings: What `marssep data embed` wrote for the corpus, for a machine without the encoder.
         resume: Go on from the last checkpoint in the output folder.
-        threads: CPU threads of the network.
         quiet: Show no progress bar.
     """
     from marssep.errors import SettingsError
@@ -43,20 +43,20 @@ def supervised(
     if type(settings) is not SupervisedSettings:
         raise SettingsError(f"preset '{preset}' is of another program; 'default' is one of this.")
 
-    import torch
-
     from marssep.corpus.store import Corpus
     from marssep.query.bank import EmbeddingBank
     from marssep.query.encoder import load_encoder
     from marssep.train.supervised import train_supervised
     from marssep.train.world import first_process_first, leave_together
 
-    if threads:
-        torch.set_num_threads(threads)
     recordings = Corpus.open(corpus)
     with first_process_first():  # what is decoded and embedded once is made by one process
         recordings.decode_all()
-        bank = EmbeddingBank.build(recordings, load_encoder(settings.model.encoder), corpus[0].parent / ".features")
+        if embeddings is not None:
+            bank = EmbeddingBank.read(embeddings)
+        else:
+            cache = corpus[0].parent / ".features"
+            bank = EmbeddingBank.build(recordings, load_encoder(settings.model.encoder), cache)
     progress = train_supervised(settings, corpus=recordings, bank=bank, output=output, resume=resume, quiet=quiet)
     kept, figure = ("last", "") if progress.best is None else ("best", f", SI-SDRi by text {progress.best:.2f} dB")
     leave_together(f"{output / kept}: {progress.step} steps in {progress.seconds / 60:.1f} minutes{figure}")

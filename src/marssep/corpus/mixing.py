@@ -13,8 +13,10 @@ from marssep.corpus.store import CORPUS_RATE, Corpus
 from marssep.errors import CorpusError
 from marssep.settings import Settings
 
-_REFERENCE_RMS = 0.05  # of a source at 0 dB: -26 dBFS, so that four sources rarely pass full scale
-_FRAME = 1600  # 50 ms at the corpus rate
+REFERENCE_RMS = 0.05  # of a source at 0 dB: -26 dBFS, so that four sources rarely pass full scale
+ACTIVE_FRAME_SECONDS = 0.05
+"""Of the frames that `active_rms` takes or leaves."""
+_FRAME = round(ACTIVE_FRAME_SECONDS * CORPUS_RATE)
 
 
 class MixingSettings(Settings):
@@ -225,7 +227,7 @@ def render(spec: MixtureSpec, corpus: Corpus) -> RenderedMixture:
     background = np.zeros(n_samples, np.float32)
     if spec.background_db is not None:
         background = coloured_noise(n_samples, np.random.default_rng(spec.noise_seed))
-        background *= np.float32(_REFERENCE_RMS * 10 ** (spec.background_db / 20))
+        background *= np.float32(REFERENCE_RMS * 10 ** (spec.background_db / 20))
     return RenderedMixture(sources.sum(0) + background, sources, background)
 
 
@@ -241,7 +243,7 @@ def render_source(source: SourceSpec, corpus: Corpus, n_samples: int) -> np.ndar
         piece = waveform[: n_samples - position]
         out[position : position + len(piece)] = piece
         position += len(waveform) + round(source.gap * CORPUS_RATE)
-    out *= np.float32(_REFERENCE_RMS * 10 ** (source.level_db / 20) / max(active_rms(out), 1e-5))
+    out *= np.float32(REFERENCE_RMS * 10 ** (source.level_db / 20) / max(active_rms(out), 1e-5))
     return out
 
 

@@ -166,7 +166,7 @@ def _build(reader: ItemReader, items: list[Item], target: Path) -> None:
     )  # several items may share a file, each with its own words
     where, total = {}, 0
     try:
-        with partial.open("wb") as out, ThreadPoolExecutor(2) as pool:
+        with partial.open("wb") as out, ThreadPoolExecutor(os.cpu_count()) as pool:
             out.write(b"\0" * _HEADER_BYTES)
             for item, samples in zip(files, pool.map(lambda item: _decode(reader, item), files), strict=True):
                 out.write(samples.tobytes())

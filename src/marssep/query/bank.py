@@ -2,8 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,29 @@ class EmbeddingBank:
             write_arrays(path, known)
             _LOG.info("embedding bank written to %s", path)
         return cls(known["audio"], known["image"], known["text"], encoder.modalities)
+
+    @classmethod
+    def read(cls, path: Path) -> "EmbeddingBank":
+        """A bank that was saved, for machines that have no encoder.
+
+        Raises:
+            CorpusError: if the file is no bank.
+        """
+        tables = read_arrays(path)
+        if not tables["text"]:
+            raise CorpusError(f"{path}: holds no embeddings; write it with `marssep data embed`.")
+        # What the encoder did not take was never embedded; words always are.
+        kinds = tuple(kind for kind in MODALITIES if tables[kind])
+        return cls(tables["audio"], tables["image"], tables["text"], kinds)
+
+    def only(self, ids: Collection[str]) -> "EmbeddingBank":
+        """The part of some items, with all captions."""
+        audio, image = ({id: table[id] for id in table if id in ids} for table in (self.of_audio, self.of_image))
+        return replace(self, of_audio=audio, of_image=image)
+
+    def save(self, path: Path) -> None:
+        """Write it as safetensors, at once or not at all."""
+        write_arrays(path, {"audio": self.of_audio, "image": self.of_image, "text": self.of_text})
 
     def audio(self, item_id: str) -> np.ndarray:
         """`[k, d]` float16: the whole recording, then parts of it."""

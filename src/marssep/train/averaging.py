@@ -17,11 +17,15 @@ def averaged(network: nn.Module, decay: float) -> AveragedModel:
     def update(
         averages: tuple[Tensor, ...] | list[Tensor], current: tuple[Tensor, ...] | list[Tensor], count: Tensor | int
     ) -> None:
-        k = int(count)
-        weight = 1.0 - min(decay, (1 + k) / (10 + k))
-        floating = [(a, c) for a, c in zip(averages, current, strict=True) if a.is_floating_point()]
+        floating = [(a, c.to(a.dtype)) for a, c in zip(averages, current, strict=True) if a.is_floating_point()]
         if floating:
-            torch._foreach_lerp_([a for a, _ in floating], [c.to(a.dtype) for a, c in floating], weight)
+            kept, given = (list(each) for each in zip(*floating, strict=True))
+            # One weight for all as a tensor: asking a GPU for the count would wait for all its work, every step.
+            k = torch.as_tensor(count, device=kept[0].device)
+            weight = 1.0 - ((1 + k) / (10 + k)).clamp_max(decay)
+            steps = torch._foreach_sub(given, kept)
+            torch._foreach_mul_(steps, weight)
+            torch._foreach_add_(kept, steps)
         for average, value in zip(averages, current, strict=True):
             if not average.is_floating_point():
                 average.copy_(value)

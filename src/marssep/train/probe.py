@@ -14,7 +14,7 @@ from marssep.model import MaskNetwork, normalise
 from marssep.policy.guard import Watched
 from marssep.reward.grid import GridRewards, GridTruth
 from marssep.spectral import Spectrogram
-from marssep.train.batches import Embeddings
+from marssep.train.examples import Embeddings
 
 Judge = Callable[[Float[Tensor, "b n"], int], Float[Tensor, "b d"]]
 """Waveforms and their rate in Hz to unit-norm embeddings; its cosine with the target's must not be rewarded."""

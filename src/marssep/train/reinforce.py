@@ -26,15 +26,16 @@ from marssep.policy.surrogate import Rollout, SurrogateTerms, cell_weight, surro
 from marssep.reward.grid import GridReward, GridRewards, GridTruth, block_snr
 from marssep.reward.recogniser import Recogniser
 from marssep.reward.student import GridStudent
-from marssep.train.batches import Batch, Embeddings
+from marssep.train.batches import Batch
 from marssep.train.checkpoint import Progress
 from marssep.train.credit import counterfactual_rewards
 from marssep.train.data_record import data_record
+from marssep.train.examples import Embeddings
 from marssep.train.journal import Journal
 from marssep.train.losses import GridTargets, supervised_loss
 from marssep.train.probe import Judge, Probe
 from marssep.train.reinforce_settings import ReinforceSettings
-from marssep.train.supervised import SupervisedRun, first_network, prepare_folder, to_device, write_json
+from marssep.train.supervised import SupervisedRun, first_network, prepare_folder, write_json
 
 _SOME = 1e-8  # of nothing, whose sum is 0 too
 
@@ -110,6 +111,8 @@ class ReinforceRun(SupervisedRun):
         self.plan, self.reward_parts = settings, parts
         super().__init__(settings, corpus, bank, output)
         self.bank = bank
+        if parts.student is not None:
+            parts.student.to(self.world.device)
         wanted = settings.objective != "supervised"
         self.rewards = (
             GridRewards(settings.reward, student=parts.student, recogniser=parts.recogniser) if wanted else None
@@ -154,10 +157,10 @@ class ReinforceRun(SupervisedRun):
             self._remember(progress)
 
     def _step(self, batches: tuple[Batch, ...], progress: Progress) -> Sequence[Mapping[str, Tensor]]:
-        moved = to_device(batches[0], self.world.device)  # one batch a step: `_check` refuses accumulation
+        batch = batches[0]  # one a step: `_check` refuses accumulation
         if self.plan.objective == "reinforce":
-            return [self._reinforce(moved, progress)]
-        return [self._plain(moved) for _ in range(self.plan.inner_epochs)]
+            return [self._reinforce(batch, progress)]
+        return [self._plain(batch) for _ in range(self.plan.inner_epochs)]
 
     def _plain(self, batch: Batch) -> Mapping[str, Tensor]:
         """One update of a control."""

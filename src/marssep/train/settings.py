@@ -124,6 +124,9 @@ class SupervisedSettings(Settings):
     """Autocast; losses are always taken in float32."""
     workers: int = 1
     """Processes beside each training process that make its batches; any number gives the same batches."""
+    mixing_on: Literal["workers", "device"] = "workers"
+    """Where mixtures are rendered: by the workers, or on the network's device, which then holds all sounds and the
+    workers draw numbers only."""
     log_every_steps: int = Field(default=50, ge=1)
     """Steps between two lines of the journal, each a mean over them."""
     checkpoint_every_steps: int = 1000

@@ -20,9 +20,11 @@ from marssep.errors import OutputError, SettingsError
 from marssep.model import LoadedModel, MaskNetwork, ModelConfig, build_network, load_model, save_model
 from marssep.spectral import Spectrogram
 from marssep.train.averaging import averaged
-from marssep.train.batches import Batch, Embeddings, TrainingBatches
+from marssep.train.batches import Batch, TrainingBatches
 from marssep.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from marssep.train.data_record import data_record
+from marssep.train.device_batches import DeviceMixer, Drawn, DrawnBatches, Sounds
+from marssep.train.examples import Embeddings
 from marssep.train.journal import Journal
 from marssep.train.losses import LossTerms, supervised_loss
 from marssep.train.meter import Meter
@@ -89,7 +91,7 @@ class SupervisedRun:
         plain = self.accelerator.unwrap_model(self.network)
         self.average = averaged(plain, settings.optimiser.ema)
         self.parts = self.world.size * settings.accumulation
-        self.batches: Dataset[Batch] = TrainingBatches(corpus, bank, settings, parts=self.parts)
+        self.batches, self.mixer = self._drawing(corpus, bank)
         spectrogram = Spectrogram(settings.model.spectral)
         watch = settings.validation
         self.validators = [
@@ -98,6 +100,21 @@ class SupervisedRun:
         ]
         self.meter = Meter(self.world.device)
         self.stopping = False
+
+    def _drawing(self, corpus: Corpus, bank: Embeddings) -> tuple[Dataset[Any], DeviceMixer | None]:
+        """What the loader hands out, and what makes batches of it if the workers did not."""
+        if self.settings.mixing_on == "workers":
+            return TrainingBatches(corpus, bank, self.settings, parts=self.parts), None
+        sounds = Sounds.gather(corpus, self.settings.splits, self.settings.sample_rate)
+        mixer = DeviceMixer(sounds, self.settings, self.world.device)
+        return DrawnBatches(corpus, bank, self.settings, sounds, parts=self.parts), mixer
+
+    def _batch(self, given: Batch | Drawn) -> Batch:
+        """What came out of the loader as a batch on the device."""
+        if isinstance(given, Drawn):
+            assert self.mixer is not None
+            return self.mixer(given)
+        return to_device(given, self.world.device)
 
     def _build(self) -> nn.Module:
         """What is trained, before it is spread over devices."""
@@ -138,7 +155,7 @@ class SupervisedRun:
                 progress.seconds, stop = self.world.agree(before + time.monotonic() - start, self.stopping)
             for group in self.optimiser.param_groups:
                 group["lr"] = settings.optimiser.learning_rate * self._rate(progress)
-            figures.extend(self._step(batches, progress))
+            figures.extend(self._step(tuple(map(self._batch, batches)), progress))
             self.meter.count(settings.batch_size)
             progress.step += 1
             if progress.step % settings.log_every_steps == 0:
@@ -162,10 +179,7 @@ class SupervisedRun:
 
     def _step(self, batches: tuple[Batch, ...], progress: Progress) -> Sequence[Mapping[str, Tensor]]:
         """Learn from the batches of a step and say what there is to say; `loss` and `si_sdr` are shown."""
-        passes = [
-            self._pass(to_device(batch, self.world.device), last=number == len(batches))
-            for number, batch in enumerate(batches, start=1)
-        ]
+        passes = [self._pass(batch, last=number == len(batches)) for number, batch in enumerate(batches, start=1)]
         self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.optimiser.clip_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -187,7 +201,7 @@ class SupervisedRun:
             done = max(done, progress.seconds / (60 * settings.max_minutes))
         return learning_rate_factor(settings.optimiser, step=progress.step, done=min(done, 1.0))
 
-    def _loader(self, start: int) -> Iterator[tuple[Batch, ...]]:
+    def _loader(self, start: int) -> Iterator[tuple[Batch | Drawn, ...]]:
         """What this process does of each step from `start` on, one batch a pass."""
         sampler = _FromStep(start, self.settings.steps, self.parts, self.world)
         workers = self.settings.workers

@@ -12,7 +12,7 @@ from marssep.corpus.store import CORPUS_RATE, Corpus
 from marssep.metrics import si_sdr_improvement
 from marssep.model import MaskNetwork, MaskOutput, normalise
 from marssep.spectral import Spectrogram
-from marssep.train.batches import Embeddings
+from marssep.train.examples import Embeddings
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Validator:
         self._cases = [_prepare(spec, corpus, bank) for spec in read_list(name)[:limit]]
 
     @torch.no_grad()
+    @torch.backends.cudnn.flags(enabled=True, benchmark=False)  # every number of queries is a shape of its own
     def run(self, network: MaskNetwork) -> dict[str, float]:
         """Mean SI-SDRi in dB by modality, and the area under the presence output's ROC curve."""
         training = network.training

@@ -90,6 +90,7 @@ class World:
         self.rank, self.size = self.accelerator.process_index, self.accelerator.num_processes
         self.device: torch.device = self.accelerator.device
         self.share = Share(self.rank, self.size)
+        torch.backends.cudnn.benchmark = True  # the batches of a run have one shape, so trying kernels pays
 
     @property
     def is_main(self) -> bool:
