@@ -20,6 +20,8 @@ class Settings(BaseModel):
     def parse(cls: type[_S], values: Mapping[str, Any], *, source: str) -> _S:
         """Validate `values`, naming the nearest known key for an unknown one.
 
+        What a nested group leaves out is what the class has there, also where the default is not the group's own.
+
         Args:
             values: nested mapping, as read from TOML or JSON.
             source: where the values come from (a preset or a file), for the message.
@@ -28,9 +30,21 @@ class Settings(BaseModel):
             SettingsError: with every mistake in one sentence each.
         """
         try:
-            return cls.model_validate(dict(values))
+            defaults = {name: field.get_default(call_default_factory=True) for name, field in cls.model_fields.items()}
+            return cls.model_validate(_complete(defaults, values))
         except ValidationError as error:
             raise SettingsError(f"{source}: " + "; ".join(_explain(cls, item) for item in error.errors())) from None
+
+
+def _complete(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with the rest of every group that they change a part of."""
+    complete = dict(values)
+    for name, value in values.items():
+        default = defaults.get(name)
+        if isinstance(default, Settings) and isinstance(value, Mapping):
+            rest = {key: getattr(default, key) for key in type(default).model_fields}
+            complete[name] = rest | _complete(rest, value)
+    return complete
 
 
 def _explain(model: type[BaseModel], item: Any) -> str:

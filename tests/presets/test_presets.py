@@ -6,6 +6,7 @@ import pytest
 
 from marssep.errors import SettingsError
 from marssep.presets import load_preset, preset_names
+from marssep.train.progressive_settings import ProgressiveSettings
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -18,6 +19,15 @@ def test_overrides_reach_nested_values() -> None:
     assert settings.optimiser.learning_rate == 1e-4
     assert settings.model.network == {"blocks": 2}
     assert settings.precision == "no"
+
+
+def test_an_override_leaves_the_rest_of_its_group_alone() -> None:
+    default, changed = (
+        load_preset("reinforce", overrides).optimiser for overrides in ([], ["optimiser.clip_norm=2.0"])
+    )
+    assert changed == default.model_copy(update={"clip_norm": 2.0})
+    stage = ProgressiveSettings.parse({"stage3": {"triplet": 0.3}}, source="here").stage3
+    assert stage == ProgressiveSettings().stage3.model_copy(update={"triplet": 0.3})
 
 
 @pytest.mark.parametrize(
