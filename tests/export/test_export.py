@@ -37,20 +37,26 @@ def _snr_db(estimate, reference):
     return 10 * np.log10(np.square(reference).sum() / np.square(estimate - reference).sum())
 
 
-@pytest.fixture(scope="module", params=["film_unet", "unet"])
+@pytest.fixture(scope="module", params=["film_unet", "unet", "ensemble"])
 def pair(request, tmp_path_factory, tiny_model):
     """A tiny separator and the same one exported."""
     folder = tiny_model
-    if request.param == "unet":
+    other = {
+        "unet": {"width": 8, "n_maps": 8, "levels": 4},
+        "ensemble": {
+            "members": [{"channels": [8, 12], "query_channels": 8}, {"channels": [4, 8], "query_channels": 8}]
+        },
+    }
+    if request.param in other:
         config = ModelConfig(
-            architecture="unet",
-            network={"width": 8, "n_maps": 8, "levels": 4},
+            architecture=request.param,
+            network=other[request.param],
             encoder="tiny",
             query_dimension=16,
             chunk_steps=32,
         )
         torch.manual_seed(4)
-        folder = tmp_path_factory.mktemp("models") / "unet"
+        folder = tmp_path_factory.mktemp("models") / request.param
         save_model(folder, build_network(config), config, card={})
     separator = Separator.load(folder)
     output = tmp_path_factory.mktemp("exported") / request.param

@@ -20,6 +20,9 @@ FOLDER = Path(__file__).parent
 NETWORKS = {
     "film_unet": {"channels": [8, 12, 16], "query_channels": 8},
     "unet": {"width": 4, "n_maps": 4, "levels": 3},
+    "ensemble": {
+        "members": [{"channels": [8, 12, 16], "query_channels": 8}, {"channels": [8, 12], "query_channels": 4}]
+    },
 }
 RATE = 11025
 

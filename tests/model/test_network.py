@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from marssep.errors import ModelError, SettingsError
-from marssep.model import ARCHITECTURES, ModelConfig, build_network, load_model, normalise, save_model
+from marssep.model import ARCHITECTURES, ModelConfig, build_network, join_models, load_model, normalise, save_model
 from marssep.spectral import SpectralSettings
 
 TINY = {
@@ -21,6 +21,14 @@ TINY = {
     "unet": ModelConfig(
         architecture="unet",
         network={"width": 4, "n_maps": 4, "levels": 3},
+        spectral=SpectralSettings(n_bands=32),
+        encoder="tiny",
+        query_dimension=16,
+        chunk_steps=32,
+    ),
+    "ensemble": ModelConfig(
+        architecture="ensemble",
+        network={"members": [{"channels": [8, 12], "query_channels": 8}, {"channels": [4, 8], "query_channels": 4}]},
         spectral=SpectralSettings(n_bands=32),
         encoder="tiny",
         query_dimension=16,
@@ -136,3 +144,40 @@ def test_sharpening_multiplies_the_logits(name: str) -> None:
     before = network(power, query).logits
     network.sharpen(1.5)
     torch.testing.assert_close(network(power, query).logits, 1.5 * before)
+
+
+def test_a_joined_model_gives_the_mean_of_its_members(tmp_path: Path) -> None:
+    models = {}
+    for name, size in (("small", 8), ("large", 12)):
+        config = TINY["film_unet"].model_copy(update={"network": {"channels": [size, 12], "query_channels": 8}})
+        torch.manual_seed(size)
+        save_model(tmp_path / name, build_network(config), config, card={"training": {"steps": size}})
+        models[name] = load_model(tmp_path / name)
+    joined = join_models(models)
+    power, query = torch.rand(2, 32, 40), torch.randn(2, 3, 16)
+    output = joined.network(power, query)
+    each = [model.network(power, query) for model in models.values()]
+    torch.testing.assert_close(output.logits, (each[0].logits + each[1].logits) / 2)
+    torch.testing.assert_close(output.presence, (each[0].presence + each[1].presence) / 2)
+    save_model(tmp_path / "joined", joined.network, joined.config, card=joined.card)
+    again = load_model(tmp_path / "joined")
+    assert [member["training"]["steps"] for member in again.card["members"].values()] == [8, 12]
+    three = join_models({"joined": again, "small": models["small"]})
+    assert [member["sha256"] for member in three.card["members"].values()] == [
+        models["small"].sha256,
+        models["large"].sha256,
+        models["small"].sha256,
+    ]
+    mean = (2 * each[0].logits + each[1].logits) / 3
+    torch.testing.assert_close(three.network(power, query).logits, mean)
+
+
+def test_only_models_that_fit_are_joined(tmp_path: Path) -> None:
+    for name in ("film_unet", "unet"):
+        save_model(tmp_path / name, build_network(TINY[name]), TINY[name], card={})
+    longer = TINY["film_unet"].model_copy(update={"chunk_steps": 64})
+    save_model(tmp_path / "longer", build_network(longer), longer, card={})
+    models = {name: load_model(tmp_path / name) for name in ("film_unet", "unet", "longer")}
+    for others, sentence in (((), "at least two"), (("unet",), "'unet'"), (("longer",), "chunk_steps")):
+        with pytest.raises(ModelError, match=sentence):
+            join_models({name: models[name] for name in ("film_unet", *others)})

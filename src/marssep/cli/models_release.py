@@ -1,13 +1,30 @@
-"""`marssep models release`: make a usable model out of a training run."""
+"""`marssep models join` and `release`: make a usable model out of training runs."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def join(models: list[str], *, output: Annotated[Path, Parameter(name=["--output", "-o"])]) -> None:
+    """Make one model of several of the same grid and encoder; `marssep models release` then makes it usable.
+
+    Args:
+        models: Shipped models' names or folders.
+        output: Folder of the new model.
+    """
+    from marssep.model import join_models, load_model, save_model
+
+    joined = join_models({name: load_model(name) for name in models})
+    save_model(output, joined.network, joined.config, card=joined.card)
+    print(f"{output}: {len(joined.card['members'])} networks")
 
 
 def release(run: Path, *, corpus: list[Path], output: Path) -> None:
     """Choose on validation what training leaves open (weights, sharpness, presence threshold); write model and card.
 
     Args:
-        run: Folder of a training run.
+        run: Folder of a training run, or of a joined model.
         corpus: Corpus folder it was trained on (repeatable).
         output: Folder of the released model.
     """
@@ -19,7 +36,7 @@ def release(run: Path, *, corpus: list[Path], output: Path) -> None:
     from marssep.query.encoder import load_encoder
 
     recordings = Corpus.open(corpus)
-    encoder = load_encoder(load_model(run / "best").config.encoder)
+    encoder = load_encoder(load_model(run if (run / "config.json").is_file() else run / "best").config.encoder)
     bank = EmbeddingBank.build(recordings, encoder, corpus[0].parent / ".features")
     decided = release_model(run, output, corpus=recordings, encoder=encoder, bank=bank, settings=ReleaseSettings())
     for weights, gain in decided.weights_tried.items():

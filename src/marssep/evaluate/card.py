@@ -33,16 +33,39 @@ def write_card(folder: Path, results: Sequence[Path]) -> None:
 
 def card_markdown(model: LoadedModel, card: Mapping[str, Any], results: Sequence[Results]) -> str:
     """The model card as Markdown with the Hub's front matter."""
-    data, training, released = card.get("data", {}), card.get("training", {}), card.get("released", {})
+    released = card.get("released", {})
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
     presence = released.get("presence", {})
     tried = ", ".join(f"x{scale} {gain:.2f} dB" for scale, gain in released.get("tried", {}).items())
+    members: Mapping[str, Mapping[str, Any]] = card.get("members", {})
+    joined = " and `marssep models join`" if members else ""
     parts = [
         f"---\nlibrary_name: marssep\npipeline_tag: audio-to-audio\nlicense: {card.get('licence', '').lower()}\n---",
         f"# A marssep separator (`{model.config.architecture}`)",
         f"{parameters:,} parameters, weights sha256 `{model.sha256[:16]}`, queries by the encoder "
-        f"`{model.config.encoder}`. Made {card.get('date', '')} by `marssep train supervised` and "
+        f"`{model.config.encoder}`. Made {card.get('date', '')} by `marssep train supervised`{joined} and "
         "`marssep models release`; every setting stands in `card.json`.",
+    ]
+    if not members:
+        parts += _origin(card)
+    for name, member in members.items():
+        parts += [f"# Network {name} of {len(members)} (`{member.get('sha256', '')[:16]}`)", *_origin(member)]
+    parts += [
+        "## Chosen on validation\n\n"
+        f"{_weights(released)}"
+        f"* factor of the mask's logits: {released.get('scale')} ({tried})\n"
+        f"* presence threshold {model.config.presence_threshold}: rejects {presence.get('rejected', 0):.1%} of absent "
+        f"queries and keeps {presence.get('kept', 0):.1%} of the improvement of present ones there "
+        f"(area under the ROC curve {presence.get('area', 0):.3f})",
+        "## Results\n\n" + "\n".join(markdown(found, classes=True) for found in results),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _origin(card: Mapping[str, Any]) -> list[str]:
+    """What a network was trained on and how."""
+    data, training = card.get("data", {}), card.get("training", {})
+    return [
         "## Data\n\n"
         f"{data.get('recordings', 0):,} recordings ({data.get('hours', 0)} h) and {data.get('pictures', 0):,} pictures "
         f"of {len(card.get('classes', []))} classes; manifest sha256 "
@@ -55,15 +78,7 @@ def card_markdown(model: LoadedModel, card: Mapping[str, Any], results: Sequence
         f"{training.get('steps', 0):,} steps in {training.get('training_seconds', 0) / 60:.0f} minutes, seed "
         f"{training.get('settings', {}).get('seed')}{_start(training)}. SI-SDRi on validation while it trained:",
         _curve(card.get("validation_curve", [])),
-        "## Chosen on validation\n\n"
-        f"{_weights(released)}"
-        f"* factor of the mask's logits: {released.get('scale')} ({tried})\n"
-        f"* presence threshold {model.config.presence_threshold}: rejects {presence.get('rejected', 0):.1%} of absent "
-        f"queries and keeps {presence.get('kept', 0):.1%} of the improvement of present ones there "
-        f"(area under the ROC curve {presence.get('area', 0):.3f})",
-        "## Results\n\n" + "\n".join(markdown(found, classes=True) for found in results),
     ]
-    return "\n\n".join(parts) + "\n"
 
 
 def _start(training: Mapping[str, Any]) -> str:

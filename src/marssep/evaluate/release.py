@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,7 +72,7 @@ def release(
     """Sharpen the run's best model as validation likes it, choose its presence threshold, and write it with its card.
 
     Args:
-        run: folder of a training run.
+        run: folder of a training run, or of a joined model.
         output: folder of the released model.
         corpus: the corpus it is validated on.
         encoder: the query encoder.
@@ -109,6 +110,8 @@ def release(
 
 def _candidates(run: Path) -> dict[str, LoadedModel]:
     """The run's best model, its last one and the mean of their weights, which often does better than either."""
+    if (run / "config.json").is_file():
+        return {"joined": load_model(run)}
     best = load_model(run / "best")
     if not (run / "last").is_dir():
         return {"best": best}
@@ -146,18 +149,26 @@ def _fit_presence(
 
 
 def _card(run: Path, training: dict[str, Any], decided: Release) -> dict[str, Any]:
+    facts = {"licence": "Apache-2.0", "date": datetime.now(UTC).date().isoformat()}
+    made = {"released": dataclasses.asdict(decided), "versions": library_versions()}
+    if "members" in training:
+        members = training["members"]
+        classes = sorted({label for member in members.values() for label in member.get("classes", [])})
+        return facts | {"classes": classes, "members": members} | made
     data: dict[str, Any] = json.loads(_of_run(run / "data.json"))
     lines = [json.loads(line) for line in _of_run(run / "journal.jsonl").splitlines()]
-    return {
-        "licence": "Apache-2.0",
-        "date": datetime.now(UTC).date().isoformat(),
+    known = {
         "classes": data.pop("classes"),
         "data": data,
         "training": training,
-        "validation_curve": [line for line in lines if any(key.endswith("/text") for key in line)],
-        "released": dataclasses.asdict(decided),
-        "versions": library_versions(),
+        "validation_curve": validation_curve(lines),
     }
+    return facts | known | made
+
+
+def validation_curve(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines of a journal that say how validation went."""
+    return [line for line in lines if any(key.endswith("/text") for key in line)]
 
 
 def _of_run(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Mixture power on the grid and query embeddings in, mask logits and presence out."""
 
+from marssep.model.joining import join_models
 from marssep.model.network import MaskNetwork, MaskOutput, normalise
 from marssep.model.store import ARCHITECTURES, LoadedModel, ModelConfig, build_network, load_model, save_model
 
@@ -10,6 +11,7 @@ __all__ = [
     "MaskOutput",
     "ModelConfig",
     "build_network",
+    "join_models",
     "load_model",
     "normalise",
     "save_model",

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from marssep.errors import ModelError, SettingsError
+from marssep.model.ensemble import Ensemble, EnsembleSettings
 from marssep.model.film_unet import FilmUNet, FilmUNetSettings
 from marssep.model.hub import hub_folder, is_hub_id
 from marssep.model.network import MaskNetwork
@@ -28,13 +29,14 @@ SHIPPED = Path(__file__).parent.parent / "weights"
 ARCHITECTURES: Mapping[str, tuple[type[Settings], Callable[..., MaskNetwork]]] = {
     "film_unet": (FilmUNetSettings, FilmUNet),
     "unet": (UNetSettings, UNet),
+    "ensemble": (EnsembleSettings, Ensemble),
 }
 
 
 class ModelConfig(Settings):
     """All that is needed to rebuild a network and use it as it was trained."""
 
-    architecture: Literal["film_unet", "unet"] = "film_unet"
+    architecture: Literal["film_unet", "unet", "ensemble"] = "film_unet"
     """Key of `ARCHITECTURES`."""
     network: dict[str, Any] = {}
     """Settings of the architecture; its defaults where nothing is said."""
@@ -109,11 +111,13 @@ def build_network(config: ModelConfig) -> MaskNetwork:
     """
     settings_class, architecture = ARCHITECTURES[config.architecture]
     settings = settings_class.parse(config.network, source=f"network settings of '{config.architecture}'")
-    if isinstance(settings, FilmUNetSettings) and config.spectral.n_bands % 2 ** len(settings.channels):
-        raise SettingsError(
-            f"spectral.n_bands = {config.spectral.n_bands} is not divisible by {2 ** len(settings.channels)}; "
-            "choose another number of bands or levels."
-        )
+    members = settings.members if isinstance(settings, EnsembleSettings) else (settings,)
+    for member in members:
+        if isinstance(member, FilmUNetSettings) and config.spectral.n_bands % 2 ** len(member.channels):
+            raise SettingsError(
+                f"spectral.n_bands = {config.spectral.n_bands} is not divisible by {2 ** len(member.channels)}; "
+                "choose another number of bands or levels."
+            )
     return architecture(settings, n_bands=config.spectral.n_bands, query_dimension=config.query_dimension)
 
 
