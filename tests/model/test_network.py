@@ -181,3 +181,41 @@ def test_only_models_that_fit_are_joined(tmp_path: Path) -> None:
     for others, sentence in (((), "at least two"), (("unet",), "'unet'"), (("longer",), "chunk_steps")):
         with pytest.raises(ModelError, match=sentence):
             join_models({name: models[name] for name in ("film_unet", *others)})
+
+
+def test_half_precision_halves_the_file_and_hardly_moves_the_logits(tmp_path: Path) -> None:
+    config = TINY["film_unet"]
+    torch.manual_seed(0)
+    network = build_network(config).eval()
+    for half in (False, True):
+        save_model(tmp_path / str(half), network, config, card={}, half=half)
+    sizes = [(tmp_path / str(half) / "model.safetensors").stat().st_size for half in (False, True)]
+    assert sizes[1] < 0.8 * sizes[0]
+    power, query = torch.rand(2, 32, 40), torch.randn(2, 3, 16)
+    loaded = load_model(tmp_path / "True").network
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    wanted, given = network(power, query).logits, loaded(power, query).logits
+    assert (given - wanted).norm() < 2e-3 * wanted.norm()
+
+
+def test_a_member_of_fewer_rows_hears_what_its_own_grid_would_give(tmp_path: Path) -> None:
+    models = {}
+    for name, rows in (("coarse", 32), ("fine", 64)):
+        config = TINY["film_unet"].model_copy(update={"spectral": SpectralSettings(n_bands=rows)})
+        torch.manual_seed(rows)
+        save_model(tmp_path / name, build_network(config), config, card={})
+        models[name] = load_model(tmp_path / name)
+    joined = join_models(models)
+    assert joined.config.spectral.n_bands == 64
+    torch.manual_seed(0)
+    spectrum = joined.spectral.stft(torch.randn(1, 64000), 32000)
+    fine, coarse = (model.spectral.to_grid(spectrum, 32000) for model in (models["fine"], models["coarse"]))
+    member = joined.network.members[0]
+    level_db = 10 * torch.log10((member.pooling @ fine) / coarse)
+    assert level_db.abs().mean() < 0.2
+    query = torch.randn(1, 2, 16)
+    own, given = models["coarse"].network(coarse, query).logits, member(fine, query).logits
+    # between two rows as a mask is read between them, and its first and last rows as they are
+    torch.testing.assert_close(given[:, :, [0, -1]], own[:, :, [0, -1]], atol=0.05, rtol=0.05)
+    both = joined.network(fine, query).logits
+    torch.testing.assert_close(both, (given + models["fine"].network(fine, query).logits) / 2)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from marssep.corpus.lists import read_list
 from marssep.corpus.mixing import render
@@ -33,7 +34,7 @@ class ReleaseSettings(Settings):
 
     lists: tuple[str, ...] = ("open-val", "esc10-val")
     """Validation lists; never a test list."""
-    scales: tuple[float, ...] = (0.8, 1.0, 1.25, 1.5, 2.0)
+    scales: tuple[float, ...] = (0.8, 0.9, 1.0, 1.25, 1.5, 2.0)
     """Factors of the mask's logits."""
     mixtures: int = 100
     """Mixtures of each list for the choice of weights and factor; the presence threshold is chosen on all."""
@@ -93,6 +94,7 @@ def release(
         tried[f"{scale:g}"] = _mean_text(sharpened, corpus, bank, settings)
     scale = float(max(tried, key=lambda key: tried[key]))
     loaded.network.sharpen(scale)
+    round_weights(loaded.network)  # as it is written, so that the rest is fitted to what people get
     evidence = _fit_presence(loaded, encoder, corpus, settings)
     fitted = {f"presence_{name}": round(value, 5) for name, value in dataclasses.asdict(evidence).items()}
     loaded = dataclasses.replace(loaded, config=loaded.config.model_copy(update=fitted))
@@ -104,8 +106,16 @@ def release(
     presence = choose_from_scores(scores)
     config = loaded.config.model_copy(update={"presence_threshold": round(presence.threshold, 4)})
     decided = Release(weights, weights_tried, scale, tried, evidence, presence)
-    save_model(output, loaded.network, config, card=_card(run, loaded.card, decided))
+    save_model(output, loaded.network, config, card=_card(run, loaded.card, decided), half=True)
     return decided
+
+
+@torch.no_grad()
+def round_weights(network: nn.Module) -> None:
+    """Round what `save_model(half=True)` writes in half precision."""
+    for parameter in network.parameters():
+        if parameter.dim() > 1:
+            parameter.copy_(parameter.half())
 
 
 def _candidates(run: Path) -> dict[str, LoadedModel]:

@@ -3,18 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-
 from marssep.errors import ModelError
-from marssep.model.ensemble import Ensemble, EnsembleSettings
-from marssep.model.film_unet import FilmUNetSettings
+from marssep.model.ensemble import Ensemble, EnsembleSettings, MemberSettings
+from marssep.model.film_unet import FilmUNet, FilmUNetSettings
 from marssep.model.store import LoadedModel, build_network
 
 
 def join_models(models: Mapping[str, LoadedModel]) -> LoadedModel:
-    """An `ensemble` of models of one grid, encoder and chunk; the rest of its config is the first one's.
+    """An `ensemble` of models of one encoder, chunk and frequency axis; the rest of its config is the first one's.
 
-    Its presence probability has yet to be fitted (`marssep models release`), and it has no checksum until it is saved.
+    Its grid is the finest of theirs. Its presence probability has yet to be fitted (`marssep models release`), and it
+    has no checksum until it is saved.
 
     Args:
         models: by the name that a message may use.
@@ -26,31 +25,40 @@ def join_models(models: Mapping[str, LoadedModel]) -> LoadedModel:
         raise ModelError(f"an ensemble needs at least two models, got {len(models)}.")
     (name, first), *others = models.items()
     for other, model in others:
-        for field in ("spectral", "encoder", "query_dimension", "chunk_steps"):
-            ours, theirs = getattr(first.config, field), getattr(model.config, field)
-            if ours != theirs:
-                raise ModelError(f"{other}: has {field} {theirs}, {name} has {ours}; only equal ones can be joined.")
-    members: list[FilmUNetSettings] = []
-    weights: dict[str, torch.Tensor] = {}
+        for field in ("encoder", "query_dimension", "chunk_steps"):
+            _same(field, getattr(first.config, field), getattr(model.config, field), names=(name, other))
+        axis = [each.config.spectral.model_copy(update={"n_bands": 0}) for each in (first, model)]
+        _same("spectral", *axis, names=(name, other))
+    spectral = max((model.config.spectral for model in models.values()), key=lambda each: each.n_bands)
+    members: list[MemberSettings] = []
+    networks: list[FilmUNet] = []
     for each, model in models.items():
-        for settings, state in _networks(each, model):
-            weights |= {f"members.{len(members)}.{key}": value for key, value in state.items()}
-            members.append(settings)
-    network = {"members": [settings.model_dump(mode="json") for settings in members]}
-    config = first.config.model_copy(update={"architecture": "ensemble", "network": network})
-    joined = build_network(config)
-    joined.load_state_dict(weights)
-    return LoadedModel(joined.eval().requires_grad_(False), config, {"members": _cards(list(models.values()))}, "")
+        for settings, network in _networks(each, model):
+            rows = None if network.n_bands == spectral.n_bands else network.n_bands
+            members.append(MemberSettings(**settings.model_dump() | {"n_bands": rows}))
+            networks.append(network)
+    joined = EnsembleSettings(members=tuple(members), spectral=spectral)
+    changes = {"architecture": "ensemble", "network": joined.model_dump(mode="json"), "spectral": spectral}
+    config = first.config.model_copy(update=changes)
+    built = build_network(config)
+    assert isinstance(built, Ensemble)
+    for ours, theirs in zip(built.networks(), networks, strict=True):
+        ours.load_state_dict(theirs.state_dict())
+    return LoadedModel(built.eval().requires_grad_(False), config, {"members": _cards(list(models.values()))}, "")
 
 
-def _networks(name: str, model: LoadedModel) -> list[tuple[FilmUNetSettings, dict[str, torch.Tensor]]]:
-    config = model.config
-    if config.architecture == "film_unet":
-        return [(FilmUNetSettings.parse(config.network, source=name), model.network.state_dict())]
+def _same(field: str, ours: Any, theirs: Any, *, names: tuple[str, str]) -> None:
+    if ours != theirs:
+        raise ModelError(f"{names[1]}: has {field} {theirs}, {names[0]} has {ours}; only equal ones can be joined.")
+
+
+def _networks(name: str, model: LoadedModel) -> list[tuple[FilmUNetSettings, FilmUNet]]:
+    if isinstance(model.network, FilmUNet):
+        return [(model.network.settings, model.network)]
     if isinstance(model.network, Ensemble):
-        settings = EnsembleSettings.parse(config.network, source=name).members
-        return [(each, net.state_dict()) for each, net in zip(settings, model.network.members, strict=True)]
-    raise ModelError(f"{name}: is a '{config.architecture}'; only 'film_unet's and ensembles of them can be joined.")
+        return [(network.settings, network) for network in model.network.networks()]
+    architecture = model.config.architecture
+    raise ModelError(f"{name}: is a '{architecture}'; only 'film_unet's and ensembles of them can be joined.")
 
 
 def _cards(models: Sequence[LoadedModel]) -> dict[str, Any]:

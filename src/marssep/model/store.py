@@ -113,21 +113,37 @@ def build_network(config: ModelConfig) -> MaskNetwork:
     settings = settings_class.parse(config.network, source=f"network settings of '{config.architecture}'")
     members = settings.members if isinstance(settings, EnsembleSettings) else (settings,)
     for member in members:
-        if isinstance(member, FilmUNetSettings) and config.spectral.n_bands % 2 ** len(member.channels):
+        rows = getattr(member, "n_bands", None) or config.spectral.n_bands
+        if isinstance(member, FilmUNetSettings) and rows % 2 ** len(member.channels):
             raise SettingsError(
-                f"spectral.n_bands = {config.spectral.n_bands} is not divisible by {2 ** len(member.channels)}; "
+                f"n_bands = {rows} is not divisible by {2 ** len(member.channels)}; "
                 "choose another number of bands or levels."
             )
     return architecture(settings, n_bands=config.spectral.n_bands, query_dimension=config.query_dimension)
 
 
 def save_model(
-    folder: str | os.PathLike[str], network: nn.Module, config: ModelConfig, *, card: Mapping[str, Any]
+    folder: str | os.PathLike[str],
+    network: nn.Module,
+    config: ModelConfig,
+    *,
+    card: Mapping[str, Any],
+    half: bool = False,
 ) -> None:
-    """Write `model.safetensors`, `config.json` and `card.json` into `folder`; atomic file by file, weights first."""
+    """Write `model.safetensors`, `config.json` and `card.json` into `folder`; atomic file by file, weights first.
+
+    Args:
+        folder: made if it is not there.
+        network: its weights are written.
+        config: says how to build it again.
+        card: facts for people.
+        half: matrices and filters in half precision, which is half the file; norms and biases stay as they are.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    if half:
+        tensors = {name: tensor.half() if tensor.dim() > 1 else tensor for name, tensor in tensors.items()}
     partial = folder / "model.safetensors.partial"
     save_file(tensors, partial)
     os.replace(partial, folder / "model.safetensors")
@@ -158,7 +174,7 @@ def load_model(name_or_path: str | os.PathLike[str] = "default") -> LoadedModel:
     with torch.random.fork_rng(devices=[]):  # the device `meta` would save the random weights but import sympy
         network = build_network(config)
     try:
-        network.load_state_dict(tensors, assign=True)
+        network.load_state_dict({name: _single(tensor) for name, tensor in tensors.items()}, assign=True)
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise ModelError(f"{weights}: the weights do not fit {folder / 'config.json'} ({first}).") from None
@@ -166,6 +182,10 @@ def load_model(name_or_path: str | os.PathLike[str] = "default") -> LoadedModel:
     card = _read_json(card_file) if card_file.is_file() else {}
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     return LoadedModel(network.eval().requires_grad_(False), config, card, sha256)
+
+
+def _single(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 
 def _find(name_or_path: str | os.PathLike[str]) -> Path:
