@@ -54,25 +54,25 @@ def alone(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def start(made: Path, output: Path, *more: str, overrides: tuple[str, ...] = OVERRIDES) -> subprocess.Popen:
-    """Two processes as a user starts them."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+def start(
+    made: Path,
+    output: Path,
+    *more: str,
+    overrides: tuple[str, ...] = OVERRIDES,
+    machines: tuple[str, ...] = ("--num_machines", "1"),
+    port: int | None = None,
+) -> subprocess.Popen:
+    """Two processes as a user starts them, or this machine's part of them."""
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += [
-        "--main_process_port",
-        str(port),
-        "-m",
-        "marssep",
-        "train",
-        "supervised",
-        "--preset",
-        "smoke",
-        "--quiet",
-    ]
-    command += ["--corpus", str(made), "--output", str(output), *more]
+    command += [*machines, "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += ["--main_process_port", str(port or free_port()), "-m", "marssep", "train", "supervised"]
+    command += ["--preset", "smoke", "--quiet", "--corpus", str(made), "--output", str(output), *more]
     command += [part for override in overrides for part in ("--set", override)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
@@ -106,6 +106,26 @@ def test_two_processes_give_the_curve_of_one(made: Path, alone: Path, tmp_path: 
     figures = json.loads((tmp_path / "two" / "journal.jsonl").read_text().splitlines()[-1])
     assert figures["examples_per_second"] > 0
     assert 0 <= figures["data_wait"] <= 1
+
+
+def test_two_machines_give_the_curve_of_one(made: Path, alone: Path, tmp_path: Path) -> None:
+    """Two launchers that know each other by address and rank alone, as on two machines with a common folder."""
+    port, common = free_port(), ("--num_machines", "2", "--main_process_ip", "127.0.0.1", "--machine_rank")
+    started = [start(made, tmp_path / "two", machines=(*common, rank), port=port) for rank in ("0", "1")]
+    said = [finish(process) for process in started]
+    assert [out.count("12 steps") for out in said] == [1, 0]
+    assert losses(tmp_path / "two") == pytest.approx(losses(alone), rel=RELATIVE)
+    assert_same_weights(alone, tmp_path / "two")
+
+
+def test_two_processes_that_mix_on_their_devices_give_the_curve_of_one(made: Path, tmp_path: Path) -> None:
+    overrides = (*OVERRIDES, 'mixing_on="device"')
+    finish(start(made, tmp_path / "two", overrides=overrides))
+    corpus = Corpus.open(made)
+    bank = EmbeddingBank.build(corpus, load_encoder("tiny"), made.parent / ".features")
+    settings = load_preset("smoke", overrides)
+    train_supervised(settings, corpus=corpus, bank=bank, output=tmp_path / "one", quiet=True)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=RELATIVE)
 
 
 def test_a_killed_process_and_a_resume_with_two_and_with_one(made: Path, alone: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from marssep.train.supervised import learning_rate_factor, train_supervised
 SHRINK = {
     "smoke": [],
     "default": ["workers=0", "batch_size=2"],
+    "large": ["workers=0", "batch_size=2"],
     "paper": ["workers=0", "batch_size=2"],
 }
 
