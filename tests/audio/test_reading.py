@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -240,3 +241,18 @@ def test_without_pyav_the_sentence_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(InputError, match=r"install marssep\[video\]"):
         AudioFile(tmp_path / "a.m4a")
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100])
+@pytest.mark.parametrize("understated", [0, 500])
+def test_mp3_behind_a_tag_that_understates_its_length(rate, understated):
+    held = io.BytesIO()
+    soundfile.write(held, _noise(1, 2 * rate).T, rate, format="MP3")
+    data = held.getvalue()
+    with AudioFile(io.BytesIO(data), name="plain") as file:
+        wanted = _joined(file, 4096)
+    tag = b"ID3\x03\0\0" + bytes([0, 0, understated >> 7, understated & 127])
+    # what looks like a frame in the rest of the tag is none: no other follows it
+    rest = bytes(600) + b"\xff\xfb\x90\x64" + bytes(400)
+    with AudioFile(io.BytesIO(tag + rest + data), name="tagged") as file:
+        np.testing.assert_array_equal(_joined(file, 4096), wanted)

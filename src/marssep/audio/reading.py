@@ -11,7 +11,7 @@ from typing import Literal, Self
 import numpy as np
 import soundfile
 
-from marssep.audio import riff
+from marssep.audio import mpeg, riff
 from marssep.audio.containers import container_format, describe_track, track_blocks
 from marssep.audio.views import View
 from marssep.errors import InputError
@@ -109,7 +109,7 @@ class AudioFile:
         head = self._file.read(256)
         if not head:
             raise InputError(f"{self.name}: the file is empty (0 bytes); record or copy it again.")
-        self._mended = riff.mend(self._file)
+        self._mended = riff.mend(self._file) or mpeg.mend(self._file)
         try:
             with self._sound() as file:
                 self.sample_rate, self.channels, self.subtype = file.samplerate, file.channels, file.subtype

@@ -8,7 +8,8 @@ import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from marssep.audio.views import Spliced
 
 _UNKNOWN = 0xFFFFFFFF
 _LARGEST = _UNKNOWN - 1
@@ -51,7 +52,7 @@ def mend(file: io.BufferedIOBase) -> io.RawIOBase | None:
         unknown = _UNKNOWN.to_bytes(4, "little")
         made = b"RF64" + unknown + b"WAVE" + b"ds64" + len(ds64).to_bytes(4, "little") + ds64 + before
         made += b"data" + unknown
-    return _Spliced(made, file, data.start)
+    return Spliced(made, file, data.start)
 
 
 def kept_chunks(file: io.BufferedIOBase) -> dict[bytes, bytes]:
@@ -146,38 +147,3 @@ def _lies(file: io.BufferedIOBase, data: _Data, riff: int) -> bool:
 def _read(file: io.BufferedIOBase, at: int, size: int) -> bytes:
     file.seek(at)
     return file.read(max(0, size))
-
-
-class _Spliced(io.RawIOBase):
-    """A new head before the rest of a file."""
-
-    def __init__(self, head: bytes, file: io.BufferedIOBase, start: int) -> None:
-        self._head, self._file, self._start = head, file, start
-        self._size = len(head) + file.seek(0, os.SEEK_END) - start
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        part = self._head[self._at : self._at + len(view)]
-        if part:
-            view[: len(part)] = part
-        else:
-            self._file.seek(self._start + self._at - len(self._head))
-            part = self._file.read(len(view))
-            view[: len(part)] = part
-        self._at += len(part)
-        return len(part)
