@@ -28,7 +28,7 @@ from marssep.model import build_network
 from marssep.presets import load_preset
 
 PAGE = Path(__file__).with_name("planning_page.md")
-GPU_RATES = (100, 300, 1000, 3000)  # mixtures per second; what a GPU does was not measured, so the page has several
+GPU_RATES = (100, 300, 3000)  # mixtures per second, beside the rate of the GPU that was measured
 WORKERS = (100, 1000, 10_000)
 REINFORCED = "reinforced, 1 inner epoch"
 
@@ -125,15 +125,21 @@ def measure_step(batch: int = 4, repeats: int = 5) -> dict:
 
 def read_measured(folder: Path) -> dict:
     """Figures that other benchmarks have written."""
-    speed, mixing, step, archive = (
-        json.loads((folder / f"{name}.json").read_text()) for name in ("speed", "mixing", "reinforce-step", "archive")
-    )
+    names = ("speed", "mixing", "reinforce-step", "archive", "device-speed")
+    speed, mixing, step, archive, device = (json.loads((folder / f"{name}.json").read_text()) for name in names)
+    paper = device["supervised"]["paper, batch 128"]
     return {
         "mixtures_per_second_to_draw": mixing["whole_examples_per_second"]["paper"]["examples_per_second"],
         "reinforced_over_supervised": step["rows"][REINFORCED]["times_supervised"],
         "worker_seconds_per_audio_second": archive["throughput"]["worker_seconds_per_audio_second"],
         "separate_real_time_factor": speed["real_time_factor"],
-        "dates": {"mixing": mixing["date"], "reinforce-step": step["date"], "archive": archive["date"]},
+        "gpu": device["device"],
+        "gpu_mixtures_per_second": paper["examples_per_second"],
+        "gpu_share_of_peak": paper["share_of_peak"],
+        "gpu_numbers_per_second": round(1000 * 128 / paper["parts_ms"]["draw (one worker)"]),
+        "gpu_reinforced_over_supervised": device["reinforced"]["batch 128"][REINFORCED]["times_supervised"],
+        "dates": {"mixing": mixing["date"], "reinforce-step": step["date"], "archive": archive["date"]}
+        | {"device-speed": device["date"]},
     }
 
 
@@ -141,6 +147,7 @@ def plan_training(assumed: Assumptions, measured: dict) -> dict:
     """The supervised stage on processors like the one measured, and on GPUs of several supposed speeds."""
     mixtures = measured["batch_size"] * measured["steps"]
     core_hours = mixtures * measured["core_seconds_per_mixture"] / 3600
+    rates = sorted((*GPU_RATES, measured["gpu_mixtures_per_second"]))
     return {
         "mixtures": mixtures,
         "core_days": round(core_hours / 24, 1),
@@ -149,7 +156,8 @@ def plan_training(assumed: Assumptions, measured: dict) -> dict:
         "reinforce_share": round(
             assumed.reinforce_steps / measured["steps"] * measured["reinforced_over_supervised"], 3
         ),
-        "by_rate": [plan_devices(assumed, measured, rate) for rate in GPU_RATES],
+        "one_gpu_hours": round(mixtures / measured["gpu_mixtures_per_second"] / 3600, 2),
+        "by_rate": [plan_devices(assumed, measured, rate) for rate in rates],
     }
 
 
@@ -266,7 +274,8 @@ def page(results: dict) -> str:
     measured, training, archive = results["measured"], results["training"], results["archive"]
     assumed = results["assumptions"]
     devices = "\n".join(
-        f"| {row['mixtures_per_second_of_a_gpu']:,} | {row['tflop_per_second_it_takes']:,} | {row['ideal_hours']:,} | "
+        f"| {row['mixtures_per_second_of_a_gpu']:,}{measured_mark(row, measured)} | "
+        f"{row['tflop_per_second_it_takes']:,} | {row['ideal_hours']:,} | "
         f"{hours(row)} | {row['cost']:,} | {row['cores_to_draw_mixtures']:,} |"
         for row in training["by_rate"]
     )
@@ -286,6 +295,11 @@ def page(results: dict) -> str:
         workers=workers,
         assumptions=assumptions,
     )
+
+
+def measured_mark(row: dict, measured: dict) -> str:
+    """Says which row is no supposition."""
+    return " (measured)" if row["mixtures_per_second_of_a_gpu"] == measured["gpu_mixtures_per_second"] else ""
 
 
 def hours(row: dict) -> str:

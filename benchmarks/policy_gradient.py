@@ -55,7 +55,7 @@ def main():
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    corpus, start = Corpus.open([arguments.corpus]), load_model("default")
+    corpus, start = Corpus.open([arguments.corpus]), load_model("small")
     bank = EmbeddingBank.build(corpus, load_encoder(start.config.encoder), arguments.corpus.parent / ".features")
     student, folder = GridStudent.load(), Path(tempfile.mkdtemp())
 

@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--rewards", nargs="+", choices=list(ALL), default=list(ALL))
     parser.add_argument("--steps", type=int, default=30)
     settings = parser.parse_args()
-    started, corpus, model, judge = time.monotonic(), Corpus.open(settings.corpus), load_model(), load_judge()
+    started, corpus, model, judge = time.monotonic(), Corpus.open(settings.corpus), load_model("small"), load_judge()
     query = load_encoder(model.config.encoder)
     encoders = [RewardEncoder(query), *(RewardEncoder.load(SHIPPED / f"stage{k}", encoder=query) for k in (2, 3))]
     rows, examples = [], []

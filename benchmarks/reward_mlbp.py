@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--output", type=Path, default=Path("results/reward-mlbp.json"))
     settings = parser.parse_args()
-    started, model = time.monotonic(), load_model()
+    started, model = time.monotonic(), load_model("small")
     query = load_encoder(model.config.encoder)
     encoder = RewardEncoder.load(encoder=query)
     data = progressive_data(

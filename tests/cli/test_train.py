@@ -53,3 +53,20 @@ def test_embeddings_made_elsewhere_give_the_same_run(tmp_path: Path, capsys: pyt
     assert ours.sha256 == theirs.sha256
     assert _train(made, tmp_path / "none", "--embeddings", str(tmp_path / "none.safetensors")) == 1
     assert "marssep data embed" in capsys.readouterr().err
+
+
+def test_runs_are_joined_with_what_is_known_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = tmp_path / "made"
+    run(["data", "build", "made", "--output", str(made)])
+    sampler = MixtureSampler(Corpus.open(made), split="val", settings=MixingSettings(), duration=1.0)
+    write_list(tmp_path / "val.jsonl", [sampler.draw(0, n_sources=2)])
+    validation = ("--set", f'validation.lists=["{tmp_path / "val.jsonl"}"]')
+    for seed in (0, 1):
+        assert _train(made, tmp_path / f"run-{seed}", *validation, "--set", f"seed={seed}") == 0
+    assert (
+        run(["models", "join", *(str(tmp_path / f"run-{seed}") for seed in (0, 1)), "-o", str(tmp_path / "both")]) == 0
+    )
+    assert "2 networks" in capsys.readouterr().out
+    members = load_model(tmp_path / "both").card["members"]
+    assert [member["training"]["settings"]["seed"] for member in members.values()] == [0, 1]
+    assert {member["data"]["recordings"] for member in members.values()} == {8}

@@ -14,6 +14,7 @@ MEASURED = {
     "core_seconds_per_mixture": 0.5,
     "mixtures_per_second_to_draw": 100.0,
     "reinforced_over_supervised": 2.0,
+    "gpu_mixtures_per_second": 1280.0,
     "worker_seconds_per_audio_second": 0.05,
 }
 
@@ -80,6 +81,8 @@ def test_plans_scale_and_nonsense_is_refused(planning: ModuleType) -> None:
     plan = planning.plan_training(quiet, MEASURED)
     assert plan["core_days"] == pytest.approx(128 * 1000 * 0.5 / 86400, abs=0.1)
     assert plan["reinforce_share"] == pytest.approx(0.2)
+    assert plan["one_gpu_hours"] == pytest.approx(100 / 3600, abs=0.01)
+    assert [row["mixtures_per_second_of_a_gpu"] for row in plan["by_rate"]] == [100, 300, 1280.0, 3000]
     row = plan["by_rate"][0]
     assert row["mixtures_per_second_of_a_gpu"] == 100
     assert row["ideal_hours"] == row["hours"] == pytest.approx(128 * 1000 / 800 / 3600, abs=0.01)

@@ -10,12 +10,23 @@ def join(models: list[str], *, output: Annotated[Path, Parameter(name=["--output
     """Make one model of several of the same grid and encoder; `marssep models release` then makes it usable.
 
     Args:
-        models: Shipped models' names or folders.
+        models: Shipped models' names, folders of models, or folders of training runs, whose best model is taken.
         output: Folder of the new model.
     """
+    from dataclasses import replace
+
+    from marssep.evaluate.release import run_facts
     from marssep.model import join_models, load_model, save_model
 
-    joined = join_models({name: load_model(name) for name in models})
+    loaded = {}
+    for name in models:
+        run = Path(name)
+        if (run / "best").is_dir():
+            best = load_model(run / "best")
+            loaded[name] = replace(best, card=run_facts(run, best.card))
+        else:
+            loaded[name] = load_model(name)
+    joined = join_models(loaded)
     save_model(output, joined.network, joined.config, card=joined.card)
     print(f"{output}: {len(joined.card['members'])} networks")
 

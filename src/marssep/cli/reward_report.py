@@ -10,7 +10,7 @@ def reward_report(
     *,
     corpus: Annotated[list[Path], Parameter(consume_multiple=True)],
     reward: Path | None = None,
-    model: str = "default",
+    model: str = "small",
     mixtures: int = 150,
     anchor: str = "audio",
     output: Path = Path("results/reward.json"),

@@ -70,7 +70,7 @@ def reinforce(
         preset=" ".join(["reinforce", *(overrides or ())]),
         load=lambda changes: load_preset("reinforce", (*(overrides or ()), *changes)),
     )
-    start = load_preset("reinforce").start or "default"
+    start = load_preset("reinforce").start or "small"
     parts = _parts(corpus, start, chosen.student)
     files = run_study(plan, parts, output, report=lambda line: print(line, flush=True))
     path = chosen.results or output / "reinforcement.json"
@@ -109,7 +109,7 @@ def _write(path: Path, found: dict[str, Any]) -> None:
 def questions(
     *,
     corpus: Annotated[list[Path], Parameter(consume_multiple=True)],
-    model: str = "default",
+    model: str = "small",
     test: str = "open-test",
     mixtures: int = 150,
     results: Path = Path("results/reinforcement-questions.json"),

@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -165,20 +164,23 @@ def _card(run: Path, training: dict[str, Any], decided: Release) -> dict[str, An
         members = training["members"]
         classes = sorted({label for member in members.values() for label in member.get("classes", [])})
         return facts | {"classes": classes, "members": members} | made
+    return facts | run_facts(run, training) | made
+
+
+def run_facts(run: Path, training: dict[str, Any]) -> dict[str, Any]:
+    """What a model's card says of its training run: classes, data, settings and how validation went.
+
+    Raises:
+        ModelError: if the run has no data record or journal.
+    """
     data: dict[str, Any] = json.loads(_of_run(run / "data.json"))
     lines = [json.loads(line) for line in _of_run(run / "journal.jsonl").splitlines()]
-    known = {
+    return {
         "classes": data.pop("classes"),
         "data": data,
         "training": training,
-        "validation_curve": validation_curve(lines),
+        "validation_curve": [line for line in lines if any(key.endswith("/text") for key in line)],
     }
-    return facts | known | made
-
-
-def validation_curve(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines of a journal that say how validation went."""
-    return [line for line in lines if any(key.endswith("/text") for key in line)]
 
 
 def _of_run(path: Path) -> str:

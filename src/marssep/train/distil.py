@@ -81,7 +81,7 @@ def distil(
     *,
     settings: DistilSettings,
     teacher: Path = SHIPPED / "stage3",
-    model: str = "default",
+    model: str = "small",
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, float]:
     """Train a student and write it to `output`; returns how faithful it is on the validation lists.

@@ -50,7 +50,7 @@ def run_progressive(
     *,
     stage: Stage = "all",
     settings: Mapping[str, Any] | None = None,
-    model: str = "default",
+    model: str = "small",
     report: Callable[[str], None] = lambda line: None,
 ) -> ProgressiveRun:
     """Train stage 2, stage 3 or both, each from the best checkpoint of the one before.

@@ -16,7 +16,7 @@ from marssep.train.settings import OptimiserSettings, SupervisedSettings, Valida
 class ReinforceSettings(SupervisedSettings):
     """A supervised experiment that goes on from a model, plus what is rewarded and how the masks are tried."""
 
-    start: str | None = "default"
+    start: str | None = "small"
     """Model whose weights the run starts from: its policy is the first one, and the reference."""
     objective: Literal["reinforce", "direct", "supervised"] = "reinforce"
     """`reinforce`: the policy gradient. `direct`: the gradient of the same reward at the proposal, a control.

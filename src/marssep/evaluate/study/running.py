@@ -89,7 +89,7 @@ def run_study(
         report: called with a line for every row.
     """
     base = _settings(plan, ())
-    spectrogram = load_model(base.start or "default").spectral
+    spectrogram = load_model(base.start or "small").spectral
     fill_pool(output / "pool", TrainingBatches(parts.corpus, parts.bank, base), plan.pool)
     benches: dict[str, Bench] = {}
 
@@ -147,7 +147,7 @@ def _train(
 ) -> tuple[MaskNetwork, dict[str, Any]]:
     settings = _settings(plan, (*variant.changes, f"seed={seed}"))
     if not variant.trains:
-        return load_model(settings.start or "default").network.eval(), {}
+        return load_model(settings.start or "small").network.eval(), {}
     folder = output / "runs" / f"{_slug(variant.name)}-{seed}"
     record = folder / "training.json"
     if record.is_file():  # trained before, and not scored yet
@@ -192,7 +192,7 @@ def _facts(plan: StudyPlan, base: ReinforceSettings, parts: StudyParts) -> dict[
     return {
         "date": datetime.date.today().isoformat(),
         "versions": {"marssep": __version__, "python": platform.python_version(), "torch": torch.__version__},
-        "start": load_model(base.start or "default").sha256,
+        "start": load_model(base.start or "small").sha256,
         "student": parts.student.card,
         "encoder": parts.ears.encoder.fingerprint,
         "manifests": {
