@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import math
 import os
 import signal
@@ -32,6 +33,7 @@ from marssep.train.settings import OptimiserSettings, SupervisedSettings
 from marssep.train.validation import Validator
 from marssep.train.world import World
 
+_LOG = logging.getLogger(__name__)
 _AGREE_EVERY = 10  # steps between two questions to all processes whether to stop; on a GPU an answer costs a wait
 
 
@@ -69,6 +71,8 @@ def train_supervised(
     run = SupervisedRun(settings, corpus, bank, output)
     if run.world.is_main:
         record = data_record(corpus, settings.splits)
+        if "image" in bank.modalities and not record["pictures"]:
+            _LOG.warning("the manifests name no picture in %s: no query will be a picture.", list(settings.splits))
         for name, values in (("settings", settings.model_dump(mode="json")), ("data", record)):
             write_json(output / f"{name}.json", values)
     return run.go(resume=resume, quiet=quiet)
