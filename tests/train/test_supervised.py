@@ -2,7 +2,9 @@
 
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from safetensors.torch import load_file
 from marssep.corpus.store import Corpus
 from marssep.errors import ModelError, OutputError, SettingsError
 from marssep.model import load_model
+from marssep.model.store import SHIPPED
 from marssep.presets import load_preset, preset_names
 from marssep.query.bank import EmbeddingBank
 from marssep.train import supervised
@@ -135,3 +138,23 @@ def test_a_start_of_another_shape_is_refused(
         return
     with pytest.raises(SettingsError, match=sentence):
         _run(corpus, bank, tmp_path / "second", overrides=overrides)
+
+
+def test_a_card_says_nothing_of_the_machine(corpus: Corpus, bank: EmbeddingBank, tmp_path: Path) -> None:
+    _run(corpus, bank, tmp_path / "first", overrides=("steps=1",))
+    _run(corpus, bank, tmp_path / "second", overrides=("steps=1", f'start="{tmp_path / "first" / "last"}"'))
+    assert load_model(tmp_path / "second" / "last").card["settings"]["start"] == "first/last"
+    assert str(tmp_path) not in (tmp_path / "second" / "last" / "card.json").read_text()
+
+
+def test_shipped_cards_say_nothing_of_a_machine() -> None:
+    def strings(value: Any) -> Iterator[str]:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict | list):
+            for each in value.values() if isinstance(value, dict) else value:
+                yield from strings(each)
+
+    cards = list(SHIPPED.glob("**/*.json"))
+    assert cards
+    assert [text for card in cards for text in strings(json.loads(card.read_text())) if Path(text).is_absolute()] == []

@@ -249,7 +249,7 @@ class SupervisedRun:
             "steps": progress.step,
             "training_seconds": round(progress.seconds),
             "validation": progress.history[-1] if progress.history else {},
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": without_places(self.settings.model_dump(mode="json")),
         }
         if self.start is not None:
             before = {key: self.start.card[key] for key in ("training", "data") if key in self.start.card}
@@ -339,6 +339,17 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
         os.replace(partial, path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another --output.") from None
+
+
+def without_places(value: Any) -> Any:
+    """Settings as they may travel: of an absolute path only the last two parts, for the rest is of this machine."""
+    if isinstance(value, dict):
+        return {key: without_places(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [without_places(each) for each in value]
+    if isinstance(value, str) and Path(value).is_absolute():
+        return "/".join(Path(value).parts[-2:])
+    return value
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
