@@ -1,8 +1,9 @@
 """Training batches: drawn by index, mixed and varied as spectra, reduced to the grid before they reach the network."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,9 +16,11 @@ from marssep.corpus.mixing import render, render_source
 from marssep.corpus.store import CORPUS_RATE, Corpus
 from marssep.model import normalise
 from marssep.spectral import Spectrogram
-from marssep.train.examples import KNOTS, Embeddings, ExampleDrawer, Variation, knot_position
+from marssep.train.examples import KNOTS, Embeddings, Example, ExampleDrawer, Variation, knot_position
 from marssep.train.losses import GridTargets
 from marssep.train.settings import SupervisedSettings
+
+_B = TypeVar("_B")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,8 @@ class TrainingGrid:
         return self.n_samples / self.sample_rate
 
 
-class TrainingBatches(Dataset[Batch]):
-    """Batch number k, the same whenever and wherever it is made.
+class NumberedBatches(Dataset[_B]):
+    """Batches by number, each of examples that its number decides.
 
     Args:
         corpus: recordings and pictures.
@@ -78,15 +81,25 @@ class TrainingBatches(Dataset[Batch]):
     def __len__(self) -> int:
         return self.settings.steps * self.parts
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> _B:
         size = self.settings.batch_size // self.parts
-        rows = [self._example(index * size + row) for row in range(size)]
-        *columns, labels = zip(*rows, strict=True)
+        return self.collate([self.drawer.draw(index * size + row) for row in range(size)])
+
+    def collate(self, examples: Sequence[Example]) -> _B:
+        """The batch of these examples."""
+        raise NotImplementedError
+
+
+class TrainingBatches(NumberedBatches[Batch]):
+    """Batch number k, rendered here: the same whenever and wherever it is made."""
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Render, vary and pool them."""
+        *columns, labels = zip(*map(self._render, examples), strict=True)
         power, target, cross, query, present = (torch.stack(column) for column in columns)
         return Batch(query, GridTargets(power, target, cross, self.grid.cell_weight, present), labels)
 
-    def _example(self, index: int) -> tuple[Any, ...]:
-        example = self.drawer.draw(index)
+    def _render(self, example: Example) -> tuple[Any, ...]:
         rendered = render(example.spec, self.corpus)
         silent = example.spec.background_db is None
         waveforms = rendered.sources if silent else np.concatenate([rendered.sources, rendered.background[None]])
@@ -101,7 +114,7 @@ class TrainingBatches(Dataset[Batch]):
             spectra = vary(spectra, rate, example.variation, self.settings.augmentation.equaliser_db)
         mixture = functools.reduce(torch.add, spectra)  # ten times as fast as `sum` over the first axis
         targets = torch.stack([spectra[k] if k is not None else torch.zeros_like(mixture) for _, k in example.asked])
-        powers = torch.cat([_inner(mixture, mixture)[None], _inner(targets, targets), _inner(targets, mixture)])
+        powers = torch.cat([inner(mixture, mixture)[None], inner(targets, targets), inner(targets, mixture)])
         grid = spectrogram.pool(powers, rate) * self.grid.scale
         grid = grid * (normalise(grid[0]) * example.level)
         n = len(example.asked)
@@ -122,6 +135,6 @@ def vary(
     return spectra * torch.from_numpy(gain.astype(np.float32))[..., None]
 
 
-def _inner(left: Tensor, right: Tensor) -> Tensor:
+def inner(left: Tensor, right: Tensor) -> Tensor:
     """Real part of conj(left) * right."""
     return left.real * right.real + left.imag * right.imag

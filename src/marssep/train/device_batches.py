@@ -12,15 +12,14 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from marssep.audio import resample
 from marssep.corpus.mixing import ACTIVE_FRAME_SECONDS, REFERENCE_RMS, SourceSpec
 from marssep.corpus.store import CORPUS_RATE, Corpus
 from marssep.errors import SettingsError
 from marssep.model import normalise
-from marssep.train.batches import Batch, TrainingGrid
-from marssep.train.examples import KNOTS, Embeddings, Example, ExampleDrawer, knot_position
+from marssep.train.batches import Batch, NumberedBatches, TrainingGrid, inner
+from marssep.train.examples import KNOTS, Embeddings, Example, knot_position
 from marssep.train.losses import GridTargets
 from marssep.train.settings import SupervisedSettings
 
@@ -106,23 +105,14 @@ class Sounds:
         return cls(np.concatenate([*pieces, np.zeros(1, np.int16)]), spans, sample_rate)
 
 
-class DrawnBatches(Dataset[Drawn]):
-    """Batch number k as numbers; arguments as `TrainingBatches`, and where the sounds lie."""
+class DrawnBatches(NumberedBatches[Drawn]):
+    """Batch number k as numbers; arguments as `NumberedBatches`, and where the sounds lie."""
 
     def __init__(
         self, corpus: Corpus, bank: Embeddings, settings: SupervisedSettings, sounds: Sounds, *, parts: int = 1
     ) -> None:
-        self.settings, self.parts = settings, parts
+        super().__init__(corpus, bank, settings, parts=parts)
         self.spans, self.rate = sounds.spans, sounds.sample_rate
-        self.grid = TrainingGrid(settings)
-        self.drawer = ExampleDrawer(corpus, bank, settings, duration=self.grid.duration)
-
-    def __len__(self) -> int:
-        return self.settings.steps * self.parts
-
-    def __getitem__(self, index: int) -> Drawn:
-        size = self.settings.batch_size // self.parts
-        return self.collate([self.drawer.draw(index * size + row) for row in range(size)])
 
     def collate(self, examples: Sequence[Example]) -> Drawn:
         """Examples as numbers."""
@@ -219,9 +209,9 @@ class DeviceMixer:
         mixture = torch.view_as_complex(mixture.unflatten(1, (*spectra.shape[1:], 2)))
         present = given["asked"] >= 0
         targets = spectra[given["asked"].clamp_min(0)] * present[..., None, None]
-        power = self._pool(_inner(mixture, mixture))
+        power = self._pool(inner(mixture, mixture))
         factor = normalise(power) * given["level"][:, None, None]
-        grid = [self._pool(values) for values in (_inner(targets, targets), _inner(targets, mixture[:, None]))]
+        grid = [self._pool(values) for values in (inner(targets, targets), inner(targets, mixture[:, None]))]
         own, cross = (each * factor[:, None] for each in grid)
         return Batch(given["query"], GridTargets(power * factor, own, cross, self.cell_weight, present), drawn.labels)
 
@@ -278,8 +268,3 @@ def _membership(index: Int[Tensor, " n"], size: int) -> Float[Tensor, "n size"]:
     """One where a row belongs to a column."""
     belongs: Bool[Tensor, "n size"] = index[:, None] == torch.arange(size, device=index.device)
     return belongs.float()
-
-
-def _inner(left: Tensor, right: Tensor) -> Tensor:
-    """Real part of conj(left) * right."""
-    return left.real * right.real + left.imag * right.imag
