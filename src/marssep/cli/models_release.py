@@ -40,14 +40,13 @@ def release(run: Path, *, corpus: list[Path], output: Path) -> None:
         output: Folder of the released model.
     """
     from marssep.corpus.store import Corpus
-    from marssep.evaluate.release import ReleaseSettings
+    from marssep.evaluate.release import ReleaseSettings, first_model
     from marssep.evaluate.release import release as release_model
-    from marssep.model import load_model
     from marssep.query.bank import EmbeddingBank
     from marssep.query.encoder import load_encoder
 
     recordings = Corpus.open(corpus)
-    encoder = load_encoder(load_model(run if (run / "config.json").is_file() else run / "best").config.encoder)
+    encoder = load_encoder(first_model(run).config.encoder)
     bank = EmbeddingBank.build(recordings, encoder, corpus[0].parent / ".features")
     decided = release_model(run, output, corpus=recordings, encoder=encoder, bank=bank, settings=ReleaseSettings())
     for weights, gain in decided.weights_tried.items():

@@ -21,7 +21,7 @@ from marssep.evaluate.presence import EvidenceWeights, PresenceChoice, choose_fr
 from marssep.evaluate.protocol import EvaluateSettings, evaluate
 from marssep.evaluate.scores import Score
 from marssep.evaluate.versions import library_versions
-from marssep.model import LoadedModel, load_model, save_model
+from marssep.model import LoadedModel, in_half, load_model, save_model
 from marssep.query import QueryEncoder
 from marssep.query.bank import EmbeddingBank
 from marssep.settings import Settings
@@ -113,15 +113,24 @@ def release(
 def round_weights(network: nn.Module) -> None:
     """Round what `save_model(half=True)` writes in half precision."""
     for parameter in network.parameters():
-        if parameter.dim() > 1:
-            parameter.copy_(parameter.half())
+        parameter.copy_(in_half(parameter))
+
+
+def is_joined(run: Path) -> bool:
+    """Whether the folder is a joined model and no training run."""
+    return (run / "config.json").is_file()
+
+
+def first_model(run: Path) -> LoadedModel:
+    """A joined model, or the best one of a training run."""
+    return load_model(run if is_joined(run) else run / "best")
 
 
 def _candidates(run: Path) -> dict[str, LoadedModel]:
     """The run's best model, its last one and the mean of their weights, which often does better than either."""
-    if (run / "config.json").is_file():
-        return {"joined": load_model(run)}
-    best = load_model(run / "best")
+    best = first_model(run)
+    if is_joined(run):
+        return {"joined": best}
     if not (run / "last").is_dir():
         return {"best": best}
     last = load_model(run / "last")

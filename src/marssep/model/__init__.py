@@ -2,7 +2,7 @@
 
 from marssep.model.joining import join_models
 from marssep.model.network import MaskNetwork, MaskOutput, normalise
-from marssep.model.store import ARCHITECTURES, LoadedModel, ModelConfig, build_network, load_model, save_model
+from marssep.model.store import ARCHITECTURES, LoadedModel, ModelConfig, build_network, in_half, load_model, save_model
 
 __all__ = [
     "ARCHITECTURES",
@@ -11,6 +11,7 @@ __all__ = [
     "MaskOutput",
     "ModelConfig",
     "build_network",
+    "in_half",
     "join_models",
     "load_model",
     "normalise",

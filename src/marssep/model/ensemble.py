@@ -29,8 +29,6 @@ class EnsembleSettings(Settings):
 
     members: tuple[MemberSettings, ...] = Field((MemberSettings(), MemberSettings()), min_length=1)
     """Each network."""
-    spectral: SpectralSettings = SpectralSettings()
-    """The ensemble's grid, of use where members see fewer rows."""
 
 
 class Ensemble(MaskNetwork):
@@ -38,21 +36,18 @@ class Ensemble(MaskNetwork):
 
     Args:
         settings: sizes of the members.
-        n_bands: rows of the grid; no member has more.
+        spectral: the grid; no member has more rows.
         query_dimension: length of the query embedding.
     """
 
-    def __init__(self, settings: EnsembleSettings, *, n_bands: int, query_dimension: int) -> None:
-        super().__init__(n_bands=n_bands, query_dimension=query_dimension)
+    def __init__(self, settings: EnsembleSettings, *, spectral: SpectralSettings, query_dimension: int) -> None:
+        super().__init__(n_bands=spectral.n_bands, query_dimension=query_dimension)
         self.settings = settings
         self.members = nn.ModuleList()
         for member in settings.members:
-            rows = member.n_bands or n_bands
-            network = FilmUNet(member, n_bands=rows, query_dimension=query_dimension)
-            if rows == n_bands:
-                self.members.append(network)
-            else:
-                self.members.append(_Coarser(network, settings.spectral.model_copy(update={"n_bands": n_bands})))
+            own = spectral.model_copy(update={"n_bands": member.n_bands or spectral.n_bands})
+            network = FilmUNet(member, spectral=own, query_dimension=query_dimension)
+            self.members.append(network if own == spectral else _Coarser(network, spectral))
 
     def forward(self, power: Float[Tensor, "b bands steps"], query: Float[Tensor, "b q d"]) -> MaskOutput:
         """Logits for every query; see `MaskNetwork`."""

@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from marssep.errors import SettingsError
 from marssep.model.network import MaskNetwork, MaskOutput
 from marssep.settings import Settings
+from marssep.spectral import SpectralSettings
 
 
 class FilmUNetSettings(Settings):
@@ -31,15 +33,23 @@ class FilmUNet(MaskNetwork):
 
     Args:
         settings: size of the network.
-        n_bands: rows of the grid; must be divisible by 2 to the number of levels.
+        spectral: the grid; its rows must be divisible by 2 to the number of levels.
         query_dimension: length of the query embedding.
+
+    Raises:
+        SettingsError: if they are not.
     """
 
-    def __init__(self, settings: FilmUNetSettings, *, n_bands: int, query_dimension: int) -> None:
-        super().__init__(n_bands=n_bands, query_dimension=query_dimension)
+    def __init__(self, settings: FilmUNetSettings, *, spectral: SpectralSettings, query_dimension: int) -> None:
+        super().__init__(n_bands=spectral.n_bands, query_dimension=query_dimension)
         self.settings = settings
         widths = settings.channels
         self.stride = 2 ** len(widths)
+        if spectral.n_bands % self.stride:
+            raise SettingsError(
+                f"spectral.n_bands = {spectral.n_bands} is not divisible by {self.stride}; "
+                "choose another number of bands or levels."
+            )
         self.encoder = nn.ModuleList(_Down(c_in, c) for c_in, c in zip((2, *widths[:-1]), widths, strict=True))
         self.query = nn.Sequential(
             nn.Linear(query_dimension, settings.query_channels), nn.GELU(), nn.Dropout(settings.dropout)
@@ -51,7 +61,7 @@ class FilmUNet(MaskNetwork):
         self.head = nn.Conv2d(widths[0], 4, 3, padding=1)
         self.presence = _Presence(widths[1], widths[-1], settings.query_channels)
         self.row_position: Tensor
-        self.register_buffer("row_position", torch.linspace(-1, 1, n_bands)[:, None], persistent=False)
+        self.register_buffer("row_position", torch.linspace(-1, 1, spectral.n_bands)[:, None], persistent=False)
 
     def forward(self, power: Float[Tensor, "b bands steps"], query: Float[Tensor, "b q d"]) -> MaskOutput:
         """Logits for every query; see `MaskNetwork`."""

@@ -37,7 +37,7 @@ def join_models(models: Mapping[str, LoadedModel]) -> LoadedModel:
             rows = None if network.n_bands == spectral.n_bands else network.n_bands
             members.append(MemberSettings(**settings.model_dump() | {"n_bands": rows}))
             networks.append(network)
-    joined = EnsembleSettings(members=tuple(members), spectral=spectral)
+    joined = EnsembleSettings(members=tuple(members))
     changes = {"architecture": "ensemble", "network": joined.model_dump(mode="json"), "spectral": spectral}
     config = first.config.model_copy(update=changes)
     built = build_network(config)

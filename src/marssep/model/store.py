@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from marssep.errors import ModelError, SettingsError
+from marssep.errors import ModelError
 from marssep.model.ensemble import Ensemble, EnsembleSettings
 from marssep.model.film_unet import FilmUNet, FilmUNetSettings
 from marssep.model.hub import hub_folder, is_hub_id
@@ -111,15 +111,7 @@ def build_network(config: ModelConfig) -> MaskNetwork:
     """
     settings_class, architecture = ARCHITECTURES[config.architecture]
     settings = settings_class.parse(config.network, source=f"network settings of '{config.architecture}'")
-    members = settings.members if isinstance(settings, EnsembleSettings) else (settings,)
-    for member in members:
-        rows = getattr(member, "n_bands", None) or config.spectral.n_bands
-        if isinstance(member, FilmUNetSettings) and rows % 2 ** len(member.channels):
-            raise SettingsError(
-                f"n_bands = {rows} is not divisible by {2 ** len(member.channels)}; "
-                "choose another number of bands or levels."
-            )
-    return architecture(settings, n_bands=config.spectral.n_bands, query_dimension=config.query_dimension)
+    return architecture(settings, spectral=config.spectral, query_dimension=config.query_dimension)
 
 
 def save_model(
@@ -143,7 +135,7 @@ def save_model(
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     if half:
-        tensors = {name: tensor.half() if tensor.dim() > 1 else tensor for name, tensor in tensors.items()}
+        tensors = {name: in_half(tensor) for name, tensor in tensors.items()}
     partial = folder / "model.safetensors.partial"
     save_file(tensors, partial)
     os.replace(partial, folder / "model.safetensors")
@@ -182,6 +174,11 @@ def load_model(name_or_path: str | os.PathLike[str] = "default") -> LoadedModel:
     card = _read_json(card_file) if card_file.is_file() else {}
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     return LoadedModel(network.eval().requires_grad_(False), config, card, sha256)
+
+
+def in_half(tensor: torch.Tensor) -> torch.Tensor:
+    """A matrix or filters in half precision; norms and biases, which are few, as they are."""
+    return tensor.half() if tensor.dim() > 1 else tensor
 
 
 def _single(tensor: torch.Tensor) -> torch.Tensor:

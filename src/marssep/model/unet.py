@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from marssep.model.network import MaskNetwork, MaskOutput
 from marssep.settings import Settings
+from marssep.spectral import SpectralSettings
 
 
 class UNetSettings(Settings):
@@ -28,8 +29,8 @@ class UNetSettings(Settings):
 class UNet(MaskNetwork):
     """The ancestors' U-Net with the query as channel weighting."""
 
-    def __init__(self, settings: UNetSettings, *, n_bands: int, query_dimension: int) -> None:
-        super().__init__(n_bands=n_bands, query_dimension=query_dimension)
+    def __init__(self, settings: UNetSettings, *, spectral: SpectralSettings, query_dimension: int) -> None:
+        super().__init__(n_bands=spectral.n_bands, query_dimension=query_dimension)
         self.settings = settings
         self.stride = 2**settings.levels
         width = settings.width
