@@ -138,8 +138,12 @@ def read_measured(folder: Path) -> dict:
         "gpu_share_of_peak": paper["share_of_peak"],
         "gpu_numbers_per_second": round(1000 * 128 / paper["parts_ms"]["draw (one worker)"]),
         "gpu_reinforced_over_supervised": device["reinforced"]["batch 128"][REINFORCED]["times_supervised"],
-        "dates": {"mixing": mixing["date"], "reinforce-step": step["date"], "archive": archive["date"]}
-        | {"device-speed": device["date"]},
+        "dates": {
+            "mixing": mixing["date"],
+            "reinforce-step": step["date"],
+            "archive": archive["date"],
+            "device-speed": device["date"],
+        },
     }
 
 
