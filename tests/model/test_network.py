@@ -67,12 +67,28 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     assert [key for key, value in network.named_parameters() if value.grad is None] == []
 
 
-@pytest.mark.parametrize(("dimension", "count"), [(1024, 30_307_043), (512, 30_290_659)])
-def test_unet_has_the_ancestors_parameter_count(dimension: int, count: int) -> None:
-    config = ModelConfig(architecture="unet", query_dimension=dimension)
+@pytest.mark.parametrize(
+    ("dimension", "noise_masks", "count"), [(1024, 0, 30_307_043), (512, 0, 30_290_659), (512, 2, 30_292_771)]
+)
+def test_unet_has_the_ancestors_parameter_count(dimension: int, noise_masks: int, count: int) -> None:
+    network = {"noise_masks": noise_masks}
+    config = ModelConfig(architecture="unet", query_dimension=dimension, network=network)
     with torch.device("meta"):
         network = build_network(config)
     assert sum(parameter.numel() for parameter in network.parameters()) == count
+
+
+def test_noise_masks_come_of_the_mean_query_and_in_training_alone() -> None:
+    network = build_network(TINY["unet"].model_copy(update={"network": {**TINY["unet"].network, "noise_masks": 2}}))
+    with torch.no_grad():
+        for parameter in network.query.parameters():
+            parameter.normal_()
+    power, query = torch.rand(1, 32, 32), torch.randn(1, 2, 16)
+    noise = network(power, query).noise
+    assert noise is not None
+    torch.testing.assert_close(network(power, query.flip(1)).noise, noise)
+    assert (network(power, 2 * query).noise - noise).abs().max() > 0
+    assert network.eval()(power, query).noise is None
 
 
 def test_level_does_not_matter_after_normalisation() -> None:

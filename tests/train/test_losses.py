@@ -1,14 +1,24 @@
 """The supervised loss and its grid SI-SDR."""
 
 import dataclasses
+import math
 
+import numpy as np
 import pytest
 import torch
 
 from marssep.metrics import si_sdr_db
 from marssep.model import MaskOutput
 from marssep.spectral import SpectralSettings, Spectrogram
-from marssep.train.losses import GridTargets, grid_level_db, grid_si_sdr, ideal_mask, supervised_loss
+from marssep.train.losses import (
+    GridTargets,
+    grid_level_db,
+    grid_si_sdr,
+    ideal_mask,
+    mask_cross_entropy,
+    noise_invariant_entropy,
+    supervised_loss,
+)
 from marssep.train.settings import LossSettings
 
 RATE = 16000
@@ -106,3 +116,52 @@ def test_suppression_acts_on_absent_queries_alone_and_ends_at_its_goal() -> None
     silent = torch.full_like(targets.target_power, -8.0, requires_grad=True)
     (flat,) = torch.autograd.grad(supervised_loss(MaskOutput(silent, torch.zeros(1, 2)), absent, alone).loss, silent)
     assert not flat.any()
+
+
+def _plain_noise_invariant(mask: torch.Tensor, noise: torch.Tensor, targets: GridTargets) -> float:
+    """One number at a time, as CLIPSep-NIT's code has it (but for the division by the sum of the weights)."""
+    ideal, total, weights = ideal_mask(targets, "binary"), 0.0, 0.0
+    for b in range(len(mask)):
+        costs = []
+        for order in ((0, 1), (1, 0)):
+            cost = 0.0
+            for q in range(2):
+                for i, j in np.ndindex(*mask.shape[2:]):
+                    joint = min(1.0, float(mask[b, q, i, j]) + float(noise[b, order[q], i, j]))
+                    weight = min(max(math.log1p(math.sqrt(float(targets.power[b, i, j]))), 1e-3), 10.0)
+                    likelihood = joint if float(ideal[b, q, i, j]) else 1.0 - joint
+                    cost -= weight * max(math.log(max(likelihood, 1e-300)), -100.0)
+                    weights += weight / 4
+            costs.append(cost)
+        total += min(costs)
+    return total / (2 * weights)
+
+
+def test_noise_invariant_entropy_is_that_of_plain_loops_and_blind_to_the_order_of_noise_masks() -> None:
+    generator = torch.Generator().manual_seed(1)
+    own = torch.rand(2, 2, 3, 4, generator=generator)
+    targets = GridTargets(own.sum(1), own, own, torch.ones(3, 1), torch.ones(2, 2, dtype=torch.bool))
+    # Below one half, so that no sum is cut at 1, and above it in the second mixture, so that some are.
+    logits = torch.randn(2, 2, 3, 4, generator=generator) - torch.tensor([3.0, 0.0])[:, None, None, None]
+    noise = torch.randn(2, 2, 3, 4, generator=generator) - torch.tensor([3.0, 0.0])[:, None, None, None]
+    settings = LossSettings(mask="binary")
+    entropy = noise_invariant_entropy(logits, noise, targets, settings)
+    expected = _plain_noise_invariant(logits.sigmoid(), noise.sigmoid(), targets)
+    assert float(entropy) == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(noise_invariant_entropy(logits, noise.flip(1), targets, settings), entropy)
+    nothing = torch.full_like(noise, -40.0)
+    torch.testing.assert_close(
+        noise_invariant_entropy(logits, nothing, targets, settings), mask_cross_entropy(logits, targets, settings)
+    )
+
+
+def test_noise_masks_cost_what_they_take_above_the_goal() -> None:
+    targets = _targets(_waveforms())
+    alone = LossSettings(cross_entropy=0.0, si_sdr=0.0, presence=0.0, noise=0.1, noise_goal=0.25)
+    silent = torch.zeros_like(targets.target_power)
+    for activation, cost in ((0.1, 0.0), (0.5, 0.1 * (2 * 0.5 - 0.25))):
+        noise = torch.full_like(silent, activation).logit().requires_grad_()
+        loss = supervised_loss(MaskOutput(silent, torch.zeros(1, 2), noise), targets, alone).loss
+        assert loss.item() == pytest.approx(cost, abs=1e-6)
+        (slope,) = torch.autograd.grad(loss, noise)
+        assert bool((slope > 0).all()) == (cost > 0)

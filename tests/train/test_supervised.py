@@ -26,6 +26,7 @@ SHRINK = {
     "default": ["workers=0", "batch_size=2"],
     "large": ["workers=0", "batch_size=2"],
     "paper": ["workers=0", "batch_size=2"],
+    "clipsep-nit": ["workers=0", "batch_size=2"],
 }
 
 
@@ -138,6 +139,18 @@ def test_a_start_of_another_shape_is_refused(
         return
     with pytest.raises(SettingsError, match=sentence):
         _run(corpus, bank, tmp_path / "second", overrides=overrides)
+
+
+def test_noise_invariant_training_runs_and_wants_a_noise_mask_for_every_query(
+    corpus: Corpus, bank: EmbeddingBank, tmp_path: Path
+) -> None:
+    unet = ('model.architecture="unet"', "model.network={width=4, n_maps=4, noise_masks=2}")
+    still = _run(corpus, bank, tmp_path / "still", overrides=(*unet, "steps=3", "optimiser.learning_rate=0.0"))
+    moved = _run(corpus, bank, tmp_path / "moved", overrides=(*unet, "steps=3"))
+    for number in range(2):
+        assert not torch.equal(moved[f"network.noise.{number}.weight"], still[f"network.noise.{number}.weight"])
+    with pytest.raises(SettingsError, match="noise_masks = 2, but each mixture has 3 queries"):
+        _run(corpus, bank, tmp_path / "wrong", overrides=(*unet, "steps=3", "queries.per_mixture=3"))
 
 
 def test_a_card_says_nothing_of_the_machine(corpus: Corpus, bank: EmbeddingBank, tmp_path: Path) -> None:

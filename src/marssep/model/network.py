@@ -18,10 +18,12 @@ class MaskOutput:
     Attributes:
         logits: mask before the sigmoid; the mask is the proposal P of the paper.
         presence: logit of the sound being there at all.
+        noise: logits of masks for what no query asks for; only in training, and only of a `unet` that has them.
     """
 
     logits: Float[Tensor, "b q bands steps"]
     presence: Float[Tensor, "b q"]
+    noise: Float[Tensor, "b m bands steps"] | None = None
 
 
 class MaskNetwork(nn.Module, ABC):

@@ -3,11 +3,15 @@
 Seven levels, 32 output maps; the query enters only as a weighting of those maps (paper.md 2.1):
 mask logit = sum_c scale_c * sigmoid(W query)_c * map_c + bias. 30.3 M parameters at width 64.
 It has no presence output of its own; the mean of its mask stands in for one.
+
+With two noise masks it is CLIPSep-NIT (paper.md 2.2): in training, masks made from the mean of a mixture's queries take
+what is in the targets without belonging to the query; afterwards they are left out.
 """
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from marssep.model.network import MaskNetwork, MaskOutput
@@ -24,6 +28,8 @@ class UNetSettings(Settings):
     """Output maps that the query weights (the paper's k)."""
     levels: int = 7
     """Halvings of rows and steps; the grid is padded to a multiple of 2**levels."""
+    noise_masks: int = Field(default=0, ge=0)
+    """Masks of noise-invariant training, as many as a mixture has queries (CLIPSep-NIT: 2); 0: none."""
 
 
 class UNet(MaskNetwork):
@@ -47,6 +53,7 @@ class UNet(MaskNetwork):
         self.query = nn.Linear(query_dimension, settings.n_maps)
         self.scale = nn.Parameter(torch.ones(settings.n_maps))
         self.bias = nn.Parameter(torch.zeros(1))
+        self.noise = nn.ModuleList(nn.Linear(settings.n_maps, settings.n_maps) for _ in range(settings.noise_masks))
         self.apply(_initialise)
 
     def forward(self, power: Float[Tensor, "b bands steps"], query: Float[Tensor, "b q d"]) -> MaskOutput:
@@ -63,9 +70,18 @@ class UNet(MaskNetwork):
             if level < len(self.up) - 1:
                 hidden = torch.cat([skips[level], hidden], dim=1)
             hidden = self.up[level](hidden)
-        weights = torch.sigmoid(self.query(query)) * self.scale
-        logits = torch.einsum("bqc,bcft->bqft", weights.to(hidden.dtype), hidden[..., :n_bands, :n_steps]) + self.bias
-        return MaskOutput(logits, torch.sigmoid(logits).mean((-2, -1)).logit(eps=1e-4))
+        maps, asked = hidden[..., :n_bands, :n_steps], self.query(query)
+        logits = self._weigh(asked, maps)
+        noise = None
+        if self.noise and self.training:
+            mean = asked.mean(1)
+            noise = self._weigh(torch.stack([head(mean) for head in self.noise], dim=1), maps)
+        return MaskOutput(logits, torch.sigmoid(logits).mean((-2, -1)).logit(eps=1e-4), noise)
+
+    def _weigh(self, asked: Float[Tensor, "b m c"], maps: Float[Tensor, "b c bands steps"]) -> Tensor:
+        """Logits [b, m, bands, steps] of the masks that weightings of the maps make."""
+        weights = torch.sigmoid(asked) * self.scale
+        return torch.einsum("bmc,bcft->bmft", weights.to(maps.dtype), maps) + self.bias
 
     @torch.no_grad()
     def sharpen(self, factor: float) -> None:

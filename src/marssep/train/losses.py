@@ -1,5 +1,6 @@
 """Losses of the supervised program, all taken on the grid."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -70,7 +71,10 @@ def supervised_loss(
             goes through it, so that the mean of the processes' losses is the loss of the whole batch.
     """
     logits = output.logits.float()
-    cross_entropy = mask_cross_entropy(logits, targets, settings, average=average)
+    if output.noise is None:
+        cross_entropy = mask_cross_entropy(logits, targets, settings, average=average)
+    else:
+        cross_entropy = noise_invariant_entropy(logits, output.noise.float(), targets, settings, average=average)
     present, absent = targets.present.float(), 1.0 - targets.present.float()
     mask = torch.sigmoid(logits)
     si_sdr = (grid_si_sdr(mask, targets) * present).sum() / average(present.sum()).clamp_min(_SOME)
@@ -80,6 +84,8 @@ def supervised_loss(
     loss = settings.cross_entropy * cross_entropy - settings.si_sdr * si_sdr
     # Each absent query weighs as much as a present one, however few of them the batch has.
     loss = loss + settings.suppression * suppression * average(absent.mean()) + settings.presence * presence
+    if output.noise is not None:
+        loss = loss + settings.noise * _excess_activation(output.noise.float(), settings.noise_goal, average)
     return LossTerms(loss, cross_entropy.detach(), si_sdr.detach(), suppression.detach(), presence.detach())
 
 
@@ -91,9 +97,43 @@ def mask_cross_entropy(
     average: Callable[[Tensor], Tensor] = lambda normaliser: normaliser,
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy to the ideal mask, weighted by log1p of the mixture's magnitude as the ancestors do."""
-    weight = torch.log1p(targets.power.sqrt()).clamp(1e-3, 10.0)[:, None]
+    weight = _cell_weight(targets)
     entropy = F.binary_cross_entropy_with_logits(logits, ideal_mask(targets, settings.mask), reduction="none")
     return (entropy * weight).sum() / (average(weight.sum()) * logits.shape[1])
+
+
+def noise_invariant_entropy(
+    logits: Float[Tensor, "b q bands steps"],
+    noise: Float[Tensor, "b q bands steps"],
+    targets: GridTargets,
+    settings: LossSettings,
+    *,
+    average: Callable[[Tensor], Tensor] = lambda normaliser: normaliser,
+) -> Float[Tensor, ""]:
+    """As `mask_cross_entropy`, of min(1, mask + noise mask), noise masks dealt out as suits the mixture best.
+
+    Noise-invariant training of CLIPSep-NIT (paper.md 2.2): what is in a target without belonging to its query is
+    explained by a noise mask, and the query's own mask need not learn it.
+    """
+    weight, ideal = _cell_weight(targets), ideal_mask(targets, settings.mask)
+    mask, extra = torch.sigmoid(logits), torch.sigmoid(noise)
+    costs = []
+    for order in itertools.permutations(range(noise.shape[1])):
+        joint = (mask + extra[:, list(order)]).clamp_max(1.0)
+        costs.append((F.binary_cross_entropy(joint, ideal, reduction="none") * weight).sum((-3, -2, -1)))
+    best = torch.stack(costs).amin(0)
+    return best.sum() / (average(weight.sum()) * logits.shape[1])
+
+
+def _excess_activation(noise: Tensor, goal: float, average: Callable[[Tensor], Tensor]) -> Float[Tensor, ""]:
+    """Mean over the cells of the noise masks' sum above `goal`; whether it is above is a matter of the whole batch."""
+    activation = torch.sigmoid(noise).sum(1).mean()
+    return (activation - goal) * (average(activation.detach()) > goal)
+
+
+def _cell_weight(targets: GridTargets) -> Float[Tensor, "b 1 bands steps"]:
+    """log1p of the mixture's magnitude, as the ancestors weigh the cells."""
+    return torch.log1p(targets.power.sqrt()).clamp(1e-3, 10.0)[:, None]
 
 
 def ideal_mask(targets: GridTargets, kind: str) -> Float[Tensor, "b q bands steps"]:

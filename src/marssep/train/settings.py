@@ -52,6 +52,10 @@ class LossSettings(Settings):
     """No reward for pushing it further below than this."""
     presence: float = 0.1
     """Weight of the presence output's cross-entropy."""
+    noise: float = 0.1
+    """Weight of the mean activation of noise masks above `noise_goal`, if the network has any (paper.md 2.2)."""
+    noise_goal: float = 0.25
+    """Sum of the noise masks, on average over the cells, that costs nothing."""
 
 
 class OptimiserSettings(Settings):

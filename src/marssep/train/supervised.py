@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from marssep.corpus.store import Corpus
 from marssep.errors import OutputError, SettingsError
 from marssep.model import LoadedModel, MaskNetwork, ModelConfig, build_network, load_model, save_model
+from marssep.model.unet import UNet
 from marssep.spectral import Spectrogram
 from marssep.train.averaging import averaged
 from marssep.train.batches import Batch, TrainingBatches
@@ -299,9 +300,16 @@ def first_network(settings: SupervisedSettings, start: LoadedModel | None) -> Ma
     """Random weights, or those of the model to start from.
 
     Raises:
-        SettingsError: if that model is of another shape than the settings say.
+        SettingsError: if that model is of another shape than the settings say, or noise masks and queries differ in
+            number.
     """
     network = build_network(settings.model)
+    masks = len(network.noise) if isinstance(network, UNet) else 0
+    if masks not in (0, settings.queries.per_mixture):
+        raise SettingsError(
+            f"model.network.noise_masks = {masks}, but each mixture has {settings.queries.per_mixture} queries "
+            "(queries.per_mixture), and each target takes one noise mask; make them equal, or noise_masks 0."
+        )
     if start is None:
         return network
     # What the network is given must be what it has learnt to read.
