@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from marssep.corpus.made import make_corpus
+from marssep.corpus.pack import PackSettings, pack
 from marssep.corpus.store import Corpus
 from marssep.errors import SettingsError
 from marssep.presets import load_preset
@@ -123,6 +124,21 @@ def test_two_processes_that_mix_on_their_devices_give_the_curve_of_one(made: Pat
     finish(start(made, tmp_path / "two", overrides=overrides))
     corpus = Corpus.open(made)
     bank = EmbeddingBank.build(corpus, load_encoder("tiny"), made.parent / ".features")
+    settings = load_preset("smoke", overrides)
+    train_supervised(settings, corpus=corpus, bank=bank, output=tmp_path / "one", quiet=True)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=RELATIVE)
+
+
+def test_two_processes_that_stream_shards_give_the_curve_of_one(tmp_path: Path) -> None:
+    make_corpus(tmp_path / "plain", per_split=12)
+    packed = tmp_path / "packed"
+    pack(Corpus.open(tmp_path / "plain"), packed, PackSettings(splits=(), shard_megabytes=0.05))
+    windows = ("streaming.shards=2", "streaming.steps=3", "streaming.lanes=4", "streaming.turns=2", "workers=2")
+    overrides = (*OVERRIDES, *windows)
+    finish(start(packed, tmp_path / "two", overrides=overrides))
+    assert not list(packed.glob("decoded-*"))
+    corpus = Corpus.open(packed, streaming=True)
+    bank = EmbeddingBank.build(corpus, load_encoder("tiny"), tmp_path / ".features")
     settings = load_preset("smoke", overrides)
     train_supervised(settings, corpus=corpus, bank=bank, output=tmp_path / "one", quiet=True)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=RELATIVE)

@@ -49,7 +49,7 @@ def supervised(
     from marssep.train.supervised import train_supervised
     from marssep.train.world import first_process_first, leave_together
 
-    recordings = Corpus.open(corpus)
+    recordings = Corpus.open(corpus, streaming=settings.streaming.shards > 0)
     with first_process_first():  # what is decoded and embedded once is made by one process
         recordings.decode_all()
         if embeddings is not None:

@@ -70,7 +70,7 @@ def reinforce(
 
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
-    recordings = Corpus.open(corpus)
+    recordings = Corpus.open(corpus, streaming=settings.streaming.shards > 0)
     with first_process_first():  # what is decoded and embedded once is made by one process
         recordings.decode_all()
         bank = EmbeddingBank.build(recordings, load_encoder(settings.model.encoder), corpus[0].parent / ".features")

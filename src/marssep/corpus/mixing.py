@@ -1,8 +1,10 @@
 """Mixtures as data: which recordings, from where, how loud; drawn by seed and index, rendered the same anywhere."""
 
+import copy
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import scipy.fft
@@ -144,16 +146,29 @@ class MixtureSampler:
         for label, items in self._sounds.items():
             for place, item in enumerate(items):
                 self._places.setdefault((item.recording, label), []).append(place)
+        self._use(self._sounds, f"split '{split}'")
+
+    def _use(self, sources: Mapping[str, list[Item]], where: str) -> None:
+        """Take sources from these recordings."""
+        self._sources = sources
         self._labels: dict[Group, list[str]] = defaultdict(list)
-        for label, items in sorted(self._sounds.items()):
+        for label, items in sorted(sources.items()):
             self._labels[items[0].group].append(label)
-        if len({family_of(label) for label in self._sounds}) < 2:
-            raise CorpusError(
-                f"split '{split}': needs sounds of at least two families to mix, has {list(self._sounds)}."
-            )
-        groups = [group for group in settings.groups if self._labels[group] and settings.groups[group] > 0]
-        weights = np.array([settings.groups[group] for group in groups])
+        if len({family_of(label) for label in sources}) < 2:
+            raise CorpusError(f"{where}: needs sounds of at least two families to mix, has {list(sources)}.")
+        groups = [group for group in self.settings.groups if self._labels[group] and self.settings.groups[group] > 0]
+        weights = np.array([self.settings.groups[group] for group in groups])
         self._groups, self._weights = groups, weights / weights.sum()
+
+    def within(self, items: Sequence[Item]) -> Self:
+        """The same sampler with sources from these recordings of its split alone; queries still from the whole split.
+
+        Raises:
+            CorpusError: if they are of fewer than two families.
+        """
+        narrower = copy.copy(self)
+        narrower._use(_by_label(items), "streaming: a window of shards")
+        return narrower
 
     def draw(self, index: int, *, n_sources: int | None = None) -> MixtureSpec:
         """The mixture of an index; `n_sources` overrides the drawn number."""
@@ -191,7 +206,7 @@ class MixtureSampler:
 
     def draw_source(self, rng: np.random.Generator, label: str, *, first: bool) -> SourceSpec:
         """A recording of `label`, where it begins and how loud it is; the first of a mixture is at 0 dB."""
-        items = self._sounds[label]
+        items = self._sources[label]
         item = items[rng.integers(len(items))]
         spread, speed = self.settings.level_range_db, self.settings.speed
         longer = max(0.0, item.duration - self.duration)

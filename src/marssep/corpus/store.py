@@ -6,7 +6,8 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
@@ -15,8 +16,9 @@ import numpy as np
 from PIL import Image
 
 from marssep.audio import decode_audio, resample, to_mono
+from marssep.corpus.held import HeldShards, ShardName
 from marssep.corpus.manifest import Group, Item, Kind, read_manifest
-from marssep.corpus.shards import ItemReader
+from marssep.corpus.shards import ItemReader, split_path
 from marssep.errors import CorpusError
 
 MANIFEST = "manifest.jsonl"
@@ -37,11 +39,16 @@ class Corpus:
     """One or several corpus folders, each a `manifest.jsonl` with files or tar shards beside it.
 
     Sounds are decoded once per manifest into a memory map of 16-bit samples, so that a training start costs seconds.
-    The map lies in the corpus folder, or in the cache folder if that is not writable.
+    The map lies in the corpus folder, or in the cache folder if that is not writable. A corpus opened for streaming has
+    no map: sounds of shards that are held are in memory, others are decoded whenever they are asked for.
+
+    Args:
+        folders: of the corpus.
+        streaming: without a map.
     """
 
-    def __init__(self, folders: Sequence[PathLike]) -> None:
-        self.folders = [Path(folder) for folder in folders]
+    def __init__(self, folders: Sequence[PathLike], *, streaming: bool = False) -> None:
+        self.folders, self.streaming = [Path(folder) for folder in folders], streaming
         self.items: list[Item] = []
         self._folder_of: dict[str, int] = {}
         for number, folder in enumerate(self.folders):
@@ -53,16 +60,23 @@ class Corpus:
         self.by_id = {item.id: item for item in self.items}
         self._readers = [ItemReader(folder) for folder in self.folders]
         self._decoded: dict[int, _DecodedSounds] = {}
+        self._shards: dict[ShardName, list[Item]] = {}
+        self._held = HeldShards(self._decode_shard)
 
     @classmethod
-    def open(cls, folder_or_folders: PathLike | Iterable[PathLike]) -> Self:
+    def open(cls, folder_or_folders: PathLike | Iterable[PathLike], *, streaming: bool = False) -> Self:
         """Open one corpus folder or several as one.
+
+        Args:
+            folder_or_folders: with a manifest each.
+            streaming: do not decode sounds once for all; `hold` says which shards are needed.
 
         Raises:
             CorpusError: if a manifest is missing or broken, or an id occurs twice.
         """
         single = isinstance(folder_or_folders, str | os.PathLike)
-        return cls([folder_or_folders] if single else list(folder_or_folders))  # type: ignore[list-item, arg-type]
+        folders: Any = [folder_or_folders] if single else list(folder_or_folders)  # type: ignore[arg-type]
+        return cls(folders, streaming=streaming)
 
     def select(
         self,
@@ -85,6 +99,11 @@ class Corpus:
         """
         item = self._item(id, "audio")
         number = self._folder_of[id]
+        if self.streaming:
+            samples = self._held.find((number, split_path(item.path)[0]), item.path)
+            if samples is None:
+                samples = _decode(self._readers[number], item)
+            return _as_float(samples[start:] if length is None else samples[start : start + length])
         if number not in self._decoded:
             sounds = [item for item in self.items if item.kind == "audio" and self._folder_of[item.id] == number]
             with _BUILDING:
@@ -104,15 +123,52 @@ class Corpus:
         """The bytes of an item's file, as stored."""
         return self._readers[self._folder_of[id]].read(self.by_id[id])
 
+    def shards(self, split: str) -> dict[ShardName, list[Item]]:
+        """The recordings of a split by the shard that they lie in.
+
+        Raises:
+            CorpusError: if one of them is a plain file.
+        """
+        found: dict[ShardName, list[Item]] = defaultdict(list)
+        for item in self.select(kind="audio", split=split):
+            name, member = split_path(item.path)
+            if member is None:
+                raise CorpusError(
+                    f"{self.folders[self._folder_of[item.id]]}: recordings of the split '{split}' are plain files; "
+                    "streaming reads shards, which `marssep data pack` writes."
+                )
+            found[self._folder_of[item.id], name].append(item)
+        self._shards |= found
+        return dict(found)
+
+    def hold(self, owner: Hashable, shards: Sequence[ShardName], *, soon: Sequence[ShardName] = ()) -> None:
+        """Keep these shards of `shards(split)` decoded in memory until the owner asks for others; `soon` comes next."""
+        self._held.hold(owner, shards, soon=soon)
+
+    @property
+    def held(self) -> set[ShardName]:
+        """Shards in memory."""
+        return self._held.names
+
+    def _decode_shard(self, name: ShardName) -> dict[str, np.ndarray]:
+        reader = self._readers[name[0]]
+        return {path: _decode(reader, item) for path, item in {item.path: item for item in self._shards[name]}.items()}
+
     def decode_all(self) -> None:
-        """Build the decoded cache of every folder now instead of at the first sound."""
+        """Build the decoded cache of every folder now instead of at the first sound; nothing if it is streamed."""
+        if self.streaming:
+            return
         first = {self._folder_of[item.id]: item.id for item in self.items if item.kind == "audio"}
         for id in first.values():
             self.audio(id)
 
     def __getstate__(self) -> dict[str, Any]:
         # A memory map would be pickled as gigabytes of samples; workers open their own.
-        return self.__dict__ | {"_decoded": {}}
+        return {name: value for name, value in self.__dict__.items() if name != "_held"} | {"_decoded": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._held = HeldShards(self._decode_shard)
 
     def _item(self, id: str, kind: Kind) -> Item:
         item = self.by_id.get(id)
@@ -146,7 +202,11 @@ class _DecodedSounds:
     def waveform(self, id: str, start: int, length: int | None) -> np.ndarray:
         first, total = self._spans[id]
         stop = total if length is None else min(start + length, total)
-        return np.multiply(self._samples[first + min(start, stop) : first + stop], _STEP, dtype=np.float32)
+        return _as_float(self._samples[first + min(start, stop) : first + stop])
+
+
+def _as_float(samples: np.ndarray) -> np.ndarray:
+    return np.multiply(samples, _STEP, dtype=np.float32)
 
 
 def _is_built(folder: Path, name: str) -> bool:

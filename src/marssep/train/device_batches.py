@@ -91,7 +91,13 @@ class Sounds:
 
     @classmethod
     def gather(cls, corpus: Corpus, splits: Sequence[str], sample_rate: int) -> "Sounds":
-        """Read them all, about 0.23 GB an hour at 32 kHz."""
+        """Read them all, about 0.23 GB an hour at 32 kHz.
+
+        Raises:
+            SettingsError: if the corpus is streamed.
+        """
+        if corpus.streaming:
+            raise SettingsError("mixing_on = 'device' holds all sounds, streaming.shards a few; choose one of them.")
         pieces, spans, total = [], {}, 0
         for split in splits:
             for item in corpus.select(kind="audio", split=split):

@@ -12,6 +12,7 @@ import numpy as np
 
 from marssep.corpus.mixing import MixtureSampler, MixtureSpec, QuerySpec, SourceSpec
 from marssep.corpus.store import Corpus
+from marssep.corpus.streaming import SourceWindows
 from marssep.query import Modality, query_mixup
 from marssep.train.settings import AugmentationSettings, QuerySettings, SupervisedSettings
 
@@ -92,11 +93,17 @@ class ExampleDrawer:
             MixtureSampler(corpus, split=split, settings=settings.mixing, duration=duration, seed=settings.seed)
             for split in settings.splits
         ]
+        self._windows: list[SourceWindows] = []
+        if settings.streaming.shards:
+            self._windows = [
+                SourceWindows(sampler, corpus, settings.streaming, split=split, batch_size=settings.batch_size)
+                for sampler, split in zip(self.samplers, settings.splits, strict=True)
+            ]
 
     def draw(self, index: int) -> Example:
         """The example of an index."""
         rng = np.random.default_rng((self.settings.seed, 1, index))
-        sampler = self.samplers[index % len(self.samplers)]
+        sampler = self._sampler(index)
         spec = sampler.draw(index)
         layer = None
         if rng.random() < self.settings.augmentation.layer:
@@ -109,6 +116,10 @@ class ExampleDrawer:
         query = np.stack([self._embed(query, rng) for query, _ in asked])
         level = 10 ** (rng.normal(0.0, self.settings.augmentation.level_db) / 10)
         return Example(spec, layer, variation, asked, query, level)
+
+    def _sampler(self, index: int) -> MixtureSampler:
+        split = index % len(self.samplers)
+        return self._windows[split].sampler(index) if self._windows else self.samplers[split]
 
     def _embed(self, query: QuerySpec, rng: np.random.Generator) -> np.ndarray:
         settings = self.settings.queries

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from marssep.corpus.mixing import MixingSettings
+from marssep.corpus.streaming import StreamingSettings
 from marssep.model import ModelConfig
 from marssep.settings import Settings
 
@@ -99,6 +100,8 @@ class SupervisedSettings(Settings):
     """Model (a shipped one's name or a folder) whose weights the run starts from; None starts from random ones."""
     mixing: MixingSettings = MixingSettings(speed=0.12)
     """How training mixtures are drawn."""
+    streaming: StreamingSettings = StreamingSettings()
+    """How much of a packed corpus is in reach at once, if it is too large to be decoded as a whole."""
     augmentation: AugmentationSettings = AugmentationSettings()
     """How they are varied."""
     queries: QuerySettings = QuerySettings()
