@@ -37,11 +37,12 @@ def _snr_db(estimate, reference):
     return 10 * np.log10(np.square(reference).sum() / np.square(estimate - reference).sum())
 
 
-@pytest.fixture(scope="module", params=["film_unet", "unet", "ensemble"])
+@pytest.fixture(scope="module", params=["film_unet", "shared", "unet", "ensemble"])
 def pair(request, tmp_path_factory, tiny_model):
     """A tiny separator and the same one exported."""
     folder = tiny_model
     other = {
+        "shared": {"channels": [8, 12, 16], "query_channels": 8, "shared": 1, "maps": 5},
         "unet": {"width": 8, "n_maps": 8, "levels": 4},
         "ensemble": {
             "members": [{"channels": [8, 12], "query_channels": 8}, {"channels": [4, 8], "query_channels": 8}]
@@ -49,7 +50,7 @@ def pair(request, tmp_path_factory, tiny_model):
     }
     if request.param in other:
         config = ModelConfig(
-            architecture=request.param,
+            architecture={"shared": "film_unet"}.get(request.param, request.param),
             network=other[request.param],
             encoder="tiny",
             query_dimension=16,

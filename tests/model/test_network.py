@@ -18,6 +18,20 @@ TINY = {
         query_dimension=16,
         chunk_steps=32,
     ),
+    "film_unet, shared": ModelConfig(
+        network={"channels": [8, 12, 16], "query_channels": 8, "shared": 1, "maps": 5},
+        spectral=SpectralSettings(n_bands=32),
+        encoder="tiny",
+        query_dimension=16,
+        chunk_steps=32,
+    ),
+    "film_unet, all shared": ModelConfig(
+        network={"channels": [8, 12, 16], "query_channels": 8, "shared": 2, "maps": 5},
+        spectral=SpectralSettings(n_bands=32),
+        encoder="tiny",
+        query_dimension=16,
+        chunk_steps=32,
+    ),
     "unet": ModelConfig(
         architecture="unet",
         network={"width": 4, "n_maps": 4, "levels": 3},
@@ -38,7 +52,12 @@ TINY = {
 
 
 def test_every_architecture_is_tested() -> None:
-    assert TINY.keys() == ARCHITECTURES.keys()
+    assert {config.architecture for config in TINY.values()} == ARCHITECTURES.keys()
+
+
+def test_sharing_more_levels_than_there_are_is_refused() -> None:
+    with pytest.raises(SettingsError, match="shared = 2, but the decoder has 1 levels"):
+        build_network(TINY["film_unet"].model_copy(update={"network": {"channels": [8, 12], "shared": 2}}))
 
 
 @pytest.mark.parametrize("name", TINY)

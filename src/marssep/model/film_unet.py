@@ -2,11 +2,15 @@
 
 The encoder sees the mixture once; only the decoder runs per query, and its skip connections are convolved once per
 mixture and shared by all queries. The last up-sampling is a pixel shuffle, which keeps the finest level cheap.
+
+With shared levels, the finest ones are decoded once per mixture, into maps, and each query weighs the maps by weights
+that it decodes on a coarser grid: further queries cost little, for most of the work is in the finest levels.
 """
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from marssep.errors import SettingsError
@@ -26,6 +30,10 @@ class FilmUNetSettings(Settings):
     """Residual blocks per decoder level below the finest."""
     dropout: float = 0.1
     """On the query's hidden layer, in training."""
+    shared: int = Field(default=0, ge=0)
+    """Finest decoder levels that know no query and are decoded once for all."""
+    maps: int = Field(default=32, ge=1)
+    """Of the shared levels, for the queries to weigh."""
 
 
 class FilmUNet(MaskNetwork):
@@ -37,7 +45,7 @@ class FilmUNet(MaskNetwork):
         query_dimension: length of the query embedding.
 
     Raises:
-        SettingsError: if they are not.
+        SettingsError: if they are not, or if more decoder levels shall be shared than there are.
     """
 
     def __init__(self, settings: FilmUNetSettings, *, spectral: SpectralSettings, query_dimension: int) -> None:
@@ -50,16 +58,21 @@ class FilmUNet(MaskNetwork):
                 f"spectral.n_bands = {spectral.n_bands} is not divisible by {self.stride}; "
                 "choose another number of bands or levels."
             )
+        if settings.shared > len(widths) - 1:
+            raise SettingsError(f"shared = {settings.shared}, but the decoder has {len(widths) - 1} levels.")
         self.encoder = nn.ModuleList(_Down(c_in, c) for c_in, c in zip((2, *widths[:-1]), widths, strict=True))
         self.query = nn.Sequential(
             nn.Linear(query_dimension, settings.query_channels), nn.GELU(), nn.Dropout(settings.dropout)
         )
         self.bottleneck = _FilmBlock(widths[-1], settings.query_channels)
-        self.decoder = nn.ModuleList(
-            _Up(c_low, c, settings) for c_low, c in zip(widths[:0:-1], widths[-2::-1], strict=True)
-        )
-        self.head = nn.Conv2d(widths[0], 4, 3, padding=1)
-        self.presence = _Presence(widths[1], widths[-1], settings.query_channels)
+        levels = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
+        own, blocks = len(levels) - settings.shared, settings.blocks
+        self.decoder = nn.ModuleList(_Up(low, c, settings.query_channels, blocks=blocks) for low, c in levels[:own])
+        self.common = nn.ModuleList(_Up(low, c, None, blocks=blocks) for low, c in levels[own:])
+        self.head = nn.Conv2d(widths[0], 4 * settings.maps if settings.shared else 4, 3, padding=1)
+        if settings.shared:
+            self.weights = nn.Conv2d(widths[settings.shared], 1 + settings.maps, 1)
+        self.presence = _Presence(widths[max(1, settings.shared)], widths[-1], settings.query_channels)
         self.row_position: Tensor
         self.register_buffer("row_position", torch.linspace(-1, 1, spectral.n_bands)[:, None], persistent=False)
 
@@ -78,17 +91,36 @@ class FilmUNet(MaskNetwork):
         n_queries = query.shape[1]
         condition = self.query(query.flatten(0, 1))
         deep = hidden = self.bottleneck(_repeat(hidden, n_queries), condition)
-        for up, skip in zip(self.decoder, skips[-2::-1], strict=True):
+        shared = self.settings.shared
+        for up, skip in zip(self.decoder, skips[-2::-1][: len(self.decoder)], strict=True):
             coarse = hidden
             hidden = up(hidden, skip, condition)
-        logits = F.pixel_shuffle(self.head(hidden), 2)[:, 0, :, :n_steps]
+        if shared:
+            coarse, hidden = hidden, self._weigh(hidden, skips[: shared + 1], n_queries)
+        else:
+            hidden = self.head(hidden)
+        logits = F.pixel_shuffle(hidden, 2)[:, 0, :, :n_steps]
         presence = self.presence(coarse, deep, condition)
         return MaskOutput(logits.unflatten(0, (-1, n_queries)), presence.unflatten(0, (-1, n_queries)))
+
+    def _weigh(self, own: Tensor, skips: list[Tensor], n_queries: int | torch.SymInt) -> Float[Tensor, "bq 4 _ _"]:
+        """What each query makes of the maps that all of them share, before the pixel shuffle."""
+        hidden = skips[-1]
+        for up, skip in zip(self.common, skips[-2::-1], strict=True):
+            hidden = up(hidden, skip, None)
+        maps = self.head(hidden).permute(0, 2, 3, 1).unflatten(3, (4, self.settings.maps))
+        factor = 2.0**self.settings.shared
+        weights = F.interpolate(self.weights(own), scale_factor=factor, mode="bilinear", align_corners=False)
+        # Queries last, so that every cell is one small product of matrices.
+        weights = weights.permute(0, 2, 3, 1).unflatten(0, (-1, n_queries)).permute(0, 2, 3, 4, 1)
+        weighed = maps @ weights[..., 1:, :] + weights[..., :1, :]
+        return weighed.permute(0, 4, 3, 1, 2).flatten(0, 1)
 
     @torch.no_grad()
     def sharpen(self, factor: float) -> None:
         """As `MaskNetwork.sharpen` says."""
-        for parameter in self.head.parameters():
+        last = self.weights if self.settings.shared else self.head
+        for parameter in last.parameters():
             parameter.mul_(factor)
 
 
@@ -108,35 +140,35 @@ class _Down(nn.Module):
 
 
 class _FilmBlock(nn.Module):
-    """Residual convolution whose normalised output is scaled and shifted by the query."""
+    """Residual convolution whose normalised output is scaled and shifted by the query, if there is one."""
 
-    def __init__(self, channels: int, query_channels: int) -> None:
+    def __init__(self, channels: int, query_channels: int | None) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(channels)
-        self.film = nn.Linear(query_channels, 2 * channels)
+        self.film = _film(channels, query_channels)
 
-    def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
-        return hidden + F.silu(_film(self.norm(self.convolution(hidden)), self.film(condition)))
+    def forward(self, hidden: Tensor, condition: Tensor | None) -> Tensor:
+        return hidden + F.silu(_conditioned(self.norm(self.convolution(hidden)), self.film, condition))
 
 
 class _Up(nn.Module):
-    """Double rows and steps, add the shared skip, condition, refine."""
+    """Double rows and steps, add the shared skip, condition if there is a query, refine."""
 
-    def __init__(self, channels_low: int, channels: int, settings: FilmUNetSettings) -> None:
+    def __init__(self, channels_low: int, channels: int, query_channels: int | None, *, blocks: int) -> None:
         super().__init__()
         self.reduce = nn.Conv2d(channels_low, channels, 1, bias=False)
         self.skip = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(channels)
-        self.film = nn.Linear(settings.query_channels, 2 * channels)
-        self.blocks = nn.ModuleList(_FilmBlock(channels, settings.query_channels) for _ in range(settings.blocks))
+        self.film = _film(channels, query_channels)
+        self.blocks = nn.ModuleList(_FilmBlock(channels, query_channels) for _ in range(blocks))
 
-    def forward(self, hidden: Tensor, skip: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, skip: Tensor, condition: Tensor | None) -> Tensor:
         # A 1x1 convolution before the up-sampling costs a quarter of one after it and gives the same numbers.
         hidden = F.interpolate(self.reduce(hidden), scale_factor=2.0, mode="nearest")
         shared = self.skip(skip)
         hidden = hidden + _repeat(shared, hidden.shape[0] // shared.shape[0])
-        hidden = F.silu(_film(self.norm(hidden), self.film(condition)))
+        hidden = F.silu(_conditioned(self.norm(hidden), self.film, condition))
         for block in self.blocks:
             hidden = block(hidden, condition)
         return hidden
@@ -156,8 +188,15 @@ class _Presence(nn.Module):
         return logits[:, 0]
 
 
-def _film(hidden: Tensor, scale_shift: Tensor) -> Tensor:
-    scale, shift = scale_shift[..., None, None].chunk(2, dim=1)
+def _film(channels: int, query_channels: int | None) -> nn.Linear | None:
+    """Scale and shift of every channel from the query's hidden layer, if there is a query."""
+    return None if query_channels is None else nn.Linear(query_channels, 2 * channels)
+
+
+def _conditioned(hidden: Tensor, film: nn.Linear | None, condition: Tensor | None) -> Tensor:
+    if film is None or condition is None:
+        return hidden
+    scale, shift = film(condition)[..., None, None].chunk(2, dim=1)
     return hidden * (1.0 + scale) + shift
 
 
