@@ -141,6 +141,36 @@ def test_a_start_of_another_shape_is_refused(
         _run(corpus, bank, tmp_path / "second", overrides=overrides)
 
 
+def test_a_network_learns_of_a_teacher_what_the_truth_does_not_say(
+    corpus: Corpus, bank: EmbeddingBank, tmp_path: Path
+) -> None:
+    _run(corpus, bank, tmp_path / "teacher", overrides=("steps=60", "optimiser.learning_rate=0.01"))
+    teacher = tmp_path / "teacher" / "last"
+    # Nothing but the teacher says what is right.
+    pupil = (f'teacher="{teacher}"', "seed=3", "log_every_steps=1", "loss.cross_entropy=0", "loss.si_sdr=0")
+    for name, rate in (("taught", 0.01), ("untaught", 0.0)):
+        _run(corpus, bank, tmp_path / name, overrides=(*pupil, "steps=150", f"optimiser.learning_rate={rate}"))
+    batch = TrainingBatches(corpus, bank, load_preset("smoke", ("seed=9",)))[0]
+    masks = {
+        name: torch.sigmoid(load_model(tmp_path / name / "last").network(batch.targets.power, batch.query).logits)
+        for name in ("teacher", "taught", "untaught")
+    }
+    distance = {name: (masks[name] - masks["teacher"]).abs().mean() for name in ("taught", "untaught")}
+    assert distance["taught"] < 0.5 * distance["untaught"], distance
+    lines = [json.loads(line) for line in (tmp_path / "taught" / "journal.jsonl").read_text().splitlines()]
+    assert lines[0]["loss"] == pytest.approx(lines[0]["teacher"] + 0.1 * lines[0]["presence"], rel=1e-5)
+    assert load_model(tmp_path / "taught" / "last").card["teacher"] == load_model(teacher).sha256
+
+
+def test_a_teacher_with_other_ears_is_refused(corpus: Corpus, bank: EmbeddingBank, tmp_path: Path) -> None:
+    _run(corpus, bank, tmp_path / "teacher", overrides=("steps=1",))
+    other = (f'teacher="{tmp_path / "teacher" / "last"}"', "steps=1", "model.spectral.n_bands=64")
+    with pytest.raises(SettingsError, match=r"teacher = .*that model has spectral"):
+        _run(corpus, bank, tmp_path / "pupil", overrides=other)
+    with pytest.raises(SettingsError, match="teacher"):
+        load_preset("reinforce", ('teacher="small"',))
+
+
 def test_noise_invariant_training_runs_and_wants_a_noise_mask_for_every_query(
     corpus: Corpus, bank: EmbeddingBank, tmp_path: Path
 ) -> None:

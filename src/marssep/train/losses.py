@@ -72,7 +72,7 @@ def supervised_loss(
     """
     logits = output.logits.float()
     if output.noise is None:
-        cross_entropy = mask_cross_entropy(logits, targets, settings, average=average)
+        cross_entropy = mask_cross_entropy(logits, targets, ideal_mask(targets, settings.mask), average=average)
     else:
         cross_entropy = noise_invariant_entropy(logits, output.noise.float(), targets, settings, average=average)
     present, absent = targets.present.float(), 1.0 - targets.present.float()
@@ -92,13 +92,13 @@ def supervised_loss(
 def mask_cross_entropy(
     logits: Float[Tensor, "b q bands steps"],
     targets: GridTargets,
-    settings: LossSettings,
+    ideal: Float[Tensor, "b q bands steps"],
     *,
     average: Callable[[Tensor], Tensor] = lambda normaliser: normaliser,
 ) -> Float[Tensor, ""]:
-    """Binary cross-entropy to the ideal mask, weighted by log1p of the mixture's magnitude as the ancestors do."""
+    """Binary cross-entropy to what would be right, weighted by log1p of the mixture's magnitude as the ancestors do."""
     weight = _cell_weight(targets)
-    entropy = F.binary_cross_entropy_with_logits(logits, ideal_mask(targets, settings.mask), reduction="none")
+    entropy = F.binary_cross_entropy_with_logits(logits, ideal, reduction="none")
     return (entropy * weight).sum() / (average(weight.sum()) * logits.shape[1])
 
 

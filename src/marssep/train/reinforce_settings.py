@@ -18,6 +18,8 @@ class ReinforceSettings(SupervisedSettings):
 
     start: str | None = "small"
     """Model whose weights the run starts from: its policy is the first one, and the reference."""
+    teacher: None = None
+    """Of the supervised program alone."""
     objective: Literal["reinforce", "direct", "supervised"] = "reinforce"
     """`reinforce`: the policy gradient. `direct`: the gradient of the same reward at the proposal, a control.
     `supervised`: neither, more training, a control."""

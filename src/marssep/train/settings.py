@@ -53,6 +53,8 @@ class LossSettings(Settings):
     """No reward for pushing it further below than this."""
     presence: float = 0.1
     """Weight of the presence output's cross-entropy."""
+    teacher: float = 1.0
+    """Weight of the cross-entropies to the masks and presence of the `teacher`, if there is one."""
     noise: float = 0.1
     """Weight of the mean activation of noise masks above `noise_goal`, if the network has any (paper.md 2.2)."""
     noise_goal: float = 0.25
@@ -98,6 +100,8 @@ class SupervisedSettings(Settings):
     """Network, spectral grid and query encoder."""
     start: str | None = None
     """Model (a shipped one's name or a folder) whose weights the run starts from; None starts from random ones."""
+    teacher: str | None = None
+    """Model (a shipped one's name or a folder) whose answers are learnt beside the true ones; None for none."""
     mixing: MixingSettings = MixingSettings(speed=0.12)
     """How training mixtures are drawn."""
     streaming: StreamingSettings = StreamingSettings()

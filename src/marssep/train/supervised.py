@@ -31,6 +31,7 @@ from marssep.train.journal import Journal
 from marssep.train.losses import LossTerms, supervised_loss
 from marssep.train.meter import Meter
 from marssep.train.settings import OptimiserSettings, SupervisedSettings
+from marssep.train.teacher import Teacher
 from marssep.train.validation import Validator
 from marssep.train.world import World
 
@@ -103,6 +104,7 @@ class SupervisedRun:
             Validator(name, corpus, bank, spectrogram=spectrogram, limit=watch.mixtures)
             for name in (watch.lists if self.world.is_main else ())
         ]
+        self.teacher = Teacher(settings, self.world.device) if settings.teacher is not None else None
         self.meter = Meter(self.world.device)
         self.stopping = False
 
@@ -196,8 +198,12 @@ class SupervisedRun:
             with self.world.autocast():
                 output = self.network(batch.targets.power, batch.query)
             terms = supervised_loss(output, batch.targets, self.settings.loss, average=self.world.average)
-            self.accelerator.backward(terms.loss / self.settings.accumulation)
-        return {field.name: getattr(terms, field.name).detach() for field in dataclasses.fields(LossTerms)}
+            figures = {field.name: getattr(terms, field.name) for field in dataclasses.fields(LossTerms)}
+            if self.teacher is not None:
+                taught = self.teacher.loss(output, batch, autocast=self.world.autocast, average=self.world.average)
+                figures |= {"loss": terms.loss + self.settings.loss.teacher * taught, "teacher": taught}
+            self.accelerator.backward(figures["loss"] / self.settings.accumulation)
+        return {name: figure.detach() for name, figure in figures.items()}
 
     def _rate(self, progress: Progress) -> float:
         settings = self.settings
@@ -255,6 +261,8 @@ class SupervisedRun:
         if self.start is not None:
             before = {key: self.start.card[key] for key in ("training", "data") if key in self.start.card}
             card["started_from"] = {"sha256": self.start.sha256, **(before or self.start.card)}
+        if self.teacher is not None:
+            card["teacher"] = self.teacher.sha256
         save_model(self.output / name, self.separator(), self._config(), card=card)
 
     def _state(self) -> dict[str, Any]:
