@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from marssep.evaluate import choose_threshold, kept_gain, roc
-from marssep.evaluate.presence import fit_evidence
+from marssep.evaluate.presence import (
+    LOWEST_THRESHOLD,
+    Gate,
+    choose_from_scores,
+    choose_quiet_threshold,
+    fit_evidence,
+)
+from marssep.evaluate.scores import Score, column
+from marssep.model import ModelConfig
 
 
 def test_a_rejected_query_scores_no_more_than_nothing() -> None:
@@ -79,3 +87,46 @@ def test_fitted_evidence_tells_the_two_kinds_apart() -> None:
     # The optimum of normal classes: difference of means over variance, 1 / 1 and 0.5 / 0.04.
     assert 0.5 < weights.network < 1.5
     assert 8.0 < weights.match < 18.0
+
+
+def test_quiet_targets_have_a_threshold_of_their_own() -> None:
+    gate = Gate(threshold=0.5, quiet_threshold=0.1, quiet_db=15.0, attenuation_db=40.0)
+    assert gate.closed([0.3, 0.3, 0.05, 0.3], [0.0, -15.0, -20.0, np.nan]).tolist() == [True, False, True, True]
+    config = ModelConfig(presence_threshold=0.5, quiet_threshold=0.1)
+    assert Gate.of(config) == gate
+    assert Gate.of(config, threshold=0.7).quiet_threshold == 0.7
+    assert Gate.of(ModelConfig(presence_threshold=0.5)).quiet_threshold == 0.5
+
+
+def test_the_quiet_threshold_is_the_highest_that_keeps_enough() -> None:
+    presence, gain = np.linspace(0.05, 0.95, 10), np.ones(10)
+    assert choose_quiet_threshold(presence, gain, kept_goal=0.8) == pytest.approx(0.2)
+    assert choose_quiet_threshold(presence, gain, kept_goal=0.95) == pytest.approx(0.025)
+    assert choose_quiet_threshold([], []) == LOWEST_THRESHOLD
+    assert choose_quiet_threshold([0.001], [1.0]) == LOWEST_THRESHOLD
+
+
+def _score(query: int, *, present: bool, presence: float, level: float, gain: float = 5.0) -> Score:
+    return Score(
+        mixture=f"{query}", query=0, present=present, label="dog", group="", system="model", modality="text",
+        presence=presence, loudest_db=level, suppression_db=-level, si_sdr_improvement_db=gain if present else np.nan,
+    )  # fmt: skip
+
+
+def test_thresholds_of_a_list_leave_quiet_sounds_alone() -> None:
+    """A tenth of the sounds that are there is quiet and hardly recognised; one threshold has to give them up."""
+    loud = [_score(n, present=True, presence=0.8 + 0.001 * n, level=-3.0) for n in range(90)]
+    quiet = [_score(100 + n, present=True, presence=0.2 + 0.01 * n, level=-20.0) for n in range(10)]
+    absent = [_score(200 + n, present=False, presence=0.3 + 0.01 * n, level=-10.0) for n in range(40)]
+    scores = [*loud, *quiet, *absent]
+    chosen = choose_from_scores(scores)
+    assert (chosen.kept, chosen.rejected, chosen.n_quiet) == (1.0, 1.0, 10)
+    assert 0.69 < chosen.threshold < 0.8
+    assert chosen.quiet_threshold is not None
+    assert LOWEST_THRESHOLD <= chosen.quiet_threshold < 0.2
+    assert chosen.area < 1.0  # of all scores as they are
+    gate = Gate(chosen.threshold, chosen.quiet_threshold, 15.0, 40.0)
+    closed = gate.closed(column(scores, "presence"), column(scores, "loudest_db"))
+    assert closed.tolist() == [False] * 100 + [True] * 40
+    one = choose_threshold(column([*loud, *quiet], "presence"), column(absent, "presence"))
+    assert one.kept == pytest.approx(0.9)

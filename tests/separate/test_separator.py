@@ -95,6 +95,16 @@ def test_an_absent_sound_is_turned_down_and_the_rest_keeps_it(separator):
     np.testing.assert_allclose(gated.target + gated.residual, waveform, atol=1e-7)
 
 
+def test_a_quiet_target_is_left_alone_unless_it_is_surely_absent(separator):
+    waveform, everything = (_noise(1, 20000), 16000), {"presence_threshold": 1.1, "quiet_db": -10.0}
+    for threshold, attenuated in ((0.0, 0.0), (1.1, 40.0)):
+        made = _with(separator, quiet_threshold=threshold, **everything).separate(waveform, text="dog")
+        assert made.provenance.attenuated_db == attenuated
+        assert not made.present
+    loud = {"presence_threshold": 1.1, "quiet_db": 100.0, "quiet_threshold": 0.0}
+    assert _with(separator, **loud).separate(waveform, text="dog").provenance.attenuated_db == 40.0
+
+
 def test_a_present_sound_is_not_turned_down(separator):
     result = _with(separator, presence_threshold=0.0).separate((_noise(1, 20000), 16000), text="dog")
     assert result.present

@@ -35,7 +35,7 @@ def card_markdown(model: LoadedModel, card: Mapping[str, Any], results: Sequence
     """The model card as Markdown with the Hub's front matter."""
     released = card.get("released", {})
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
-    presence = released.get("presence", {})
+    presence, quiet = released.get("presence", {}), model.config.quiet_threshold
     tried = ", ".join(f"x{scale} {gain:.2f} dB" for scale, gain in released.get("tried", {}).items())
     members: Mapping[str, Mapping[str, Any]] = card.get("members", {})
     joined = " and `marssep models join`" if members else ""
@@ -54,7 +54,9 @@ def card_markdown(model: LoadedModel, card: Mapping[str, Any], results: Sequence
         "## Chosen on validation\n\n"
         f"{_weights(released)}"
         f"* factor of the mask's logits: {released.get('scale')} ({tried})\n"
-        f"* presence threshold {model.config.presence_threshold}: rejects {presence.get('rejected', 0):.1%} of absent "
+        f"* presence threshold {model.config.presence_threshold}"
+        + ("" if quiet is None else f" ({quiet} for quiet targets)")
+        + f": rejects {presence.get('rejected', 0):.1%} of absent "
         f"queries and keeps {presence.get('kept', 0):.1%} of the improvement of present ones there "
         f"(area under the ROC curve {presence.get('area', 0):.3f})",
         "## Results\n\n" + "\n".join(markdown(found, classes=True) for found in results),

@@ -5,7 +5,6 @@ the number of the query in the mixture (from 0; the absent sound comes last) or 
 (`000012.dog-barking.text.flac`). Any format that libsndfile reads will do.
 """
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -86,8 +85,7 @@ class FolderSystem:
                 except InputError as error:
                     problems.append(self._problem(task, index, str(error)))
             if good:
-                presence = (math.nan,) * len(good)
-                answers.append(Answer(kind, tuple(good), torch.stack(list(good.values())), presence))
+                answers.append(Answer.ungated(kind, list(good), torch.stack(list(good.values()))))
         return answers, problems
 
     def unknown_files(self, tasks: Sequence[Task]) -> list[str]:

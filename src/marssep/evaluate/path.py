@@ -13,6 +13,7 @@ from marssep.separate.blocks import apply_mask, grid_power
 from marssep.separate.chunks import cross_fade, hear
 from marssep.separate.presence import Evidence, listen
 from marssep.separate.settling import settle
+from marssep.separate.trace import SecondLevels, loudest_db
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,13 @@ class SeparatedQueries:
         targets: one estimate for each query.
         evidence: what speaks for each sound being there.
         presence: probability that each sound is there.
+        loudest_db: level of each target relative to the mixture where that is highest.
     """
 
     targets: Float[Tensor, "q n"]
     evidence: tuple[Evidence, ...]
     presence: tuple[float, ...]
+    loudest_db: tuple[float, ...]
 
 
 @torch.inference_mode()
@@ -67,7 +70,12 @@ def separate_queries(
         heard = zip(targets, embeddings, strict=True)
         matches = [listen(target, sample_rate, query, encoder, seconds=model.chunk_seconds) for target, query in heard]
     evidence = tuple(Evidence(logit, match) for logit, match in zip(logits, matches, strict=True))
-    return SeparatedQueries(torch.cat(targets), evidence, tuple(each.presence(config) for each in evidence))
+    made = torch.cat(targets)
+    levels = SecondLevels(sample_rate)
+    levels.push(0, [*made[:, None], mixture[None]])
+    *energies, whole = levels.energies()
+    loudest = loudest_db(torch.stack(energies), whole, seconds=model.chunk_seconds).tolist()
+    return SeparatedQueries(made, evidence, tuple(each.presence(config) for each in evidence), tuple(loudest))
 
 
 def _propose(

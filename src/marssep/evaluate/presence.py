@@ -1,20 +1,53 @@
 """The threshold of presence: how many absent sounds are rejected against how much of the present ones is kept."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 
 from marssep.errors import UsageError
 from marssep.evaluate.results import Modality
 from marssep.evaluate.scores import Score, column
+from marssep.model import ModelConfig
 
 REJECTED_GOAL = 0.90
 KEPT_GOAL = 0.95
+LOWEST_THRESHOLD = 0.01
+"""Of quiet targets: digital silence, whose presence is 0, is never taken for a sound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A model's gate: which targets are turned down because their sound seems to be absent.
+
+    Attributes:
+        threshold: presence below which it closes.
+        quiet_threshold: the same for a target that is quiet.
+        quiet_db: a target is quiet if it lies this far below the mixture wherever it is loudest.
+        attenuation_db: how far a closed gate turns the target down.
+    """
+
+    threshold: float
+    quiet_threshold: float
+    quiet_db: float
+    attenuation_db: float
+
+    @classmethod
+    def of(cls, config: ModelConfig, *, threshold: float | None = None) -> "Gate":
+        """That of a model; a given threshold holds for quiet targets too."""
+        usual = config.presence_threshold if threshold is None else threshold
+        quiet = config.quiet_threshold if threshold is None and config.quiet_threshold is not None else usual
+        return cls(usual, quiet, config.quiet_db, config.absent_attenuation_db)
+
+    def closed(self, presence: ArrayLike, loudest_db: ArrayLike) -> Bool[np.ndarray, " n"]:
+        """Whether it closes; what is not known to be quiet counts as loud."""
+        quiet = np.asarray(loudest_db, dtype=np.float64) <= -self.quiet_db
+        return np.asarray(presence, dtype=np.float64) < np.where(quiet, self.quiet_threshold, self.threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +69,7 @@ class Roc:
 
 @dataclass(frozen=True, slots=True)
 class PresenceChoice:
-    """The chosen threshold and what it gives on the data it was chosen on."""
+    """The chosen thresholds and what they give on the data they were chosen on."""
 
     threshold: float
     kept: float
@@ -45,6 +78,8 @@ class PresenceChoice:
     area: float
     n_present: int
     n_absent: int
+    quiet_threshold: float | None = None
+    n_quiet: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,15 +204,37 @@ def choose_threshold(
     )
 
 
+def choose_quiet_threshold(present: ArrayLike, gain: ArrayLike, *, kept_goal: float = KEPT_GOAL) -> float:
+    """The highest threshold under which quiet targets of sounds that are there keep enough of their improvement.
+
+    Args:
+        present: presence of those whose target is quiet.
+        gain: SI-SDRi of each, dB.
+        kept_goal: wanted share of it, in (0, 1).
+
+    Returns:
+        at least `LOWEST_THRESHOLD`, which is also the answer if there are none.
+    """
+    scores = np.asarray(present, dtype=np.float64)
+    if not scores.size:
+        return LOWEST_THRESHOLD
+    curve = roc(scores, [0.0], gain=gain)
+    return max(LOWEST_THRESHOLD, float(curve.threshold[curve.kept >= kept_goal].max(initial=0.0)))
+
+
 def choose_from_scores(
     scores: Sequence[Score], *, modality: Modality = "text", absent_level_db: float = 15.0
 ) -> PresenceChoice:
-    """Threshold for a model from its scores on a validation list (`Report.scores`).
+    """Thresholds for a model from its scores on a validation list (`Report.scores`).
+
+    That of quiet targets comes first, by what the sounds that are there lose; for the absent ones it does not matter,
+    since their targets are quiet enough. Then that of all others.
 
     Args:
         scores: of one evaluation; presence and suppression in them are without a gate.
         modality: kind of query whose presence is looked at.
-        absent_level_db: an absent sound whose target lies this far below the mixture needs no gate.
+        absent_level_db: an absent sound whose target lies this far below the mixture needs no gate; a target is quiet
+            if it lies this far below the mixture wherever it is loudest.
 
     Raises:
         UsageError: if the list has no present or no absent queries of this kind.
@@ -190,9 +247,16 @@ def choose_from_scores(
             f"a presence threshold needs present and absent queries by {modality}: the list has {len(present)} and "
             f"{len(absent)}; choose it on a list that has both."
         )
-    return choose_threshold(
-        column(present, "presence"),
+    heard, gain = column(present, "presence"), column(present, "si_sdr_improvement_db")
+    quiet = column(present, "loudest_db") <= -absent_level_db
+    low = choose_quiet_threshold(heard[quiet], gain[quiet])
+    chosen = choose_threshold(
+        # What becomes of quiet targets is settled: below and above every threshold there can be.
+        np.where(quiet, np.where(heard < low, -1.0, 2.0), heard),
         column(absent, "presence"),
-        gain=column(present, "si_sdr_improvement_db"),
+        gain=gain,
         suppressed=column(absent, "suppression_db") >= absent_level_db,
     )
+    area = roc(heard, column(absent, "presence")).area
+    low = min(low, chosen.threshold)
+    return dataclasses.replace(chosen, area=area, quiet_threshold=low, n_quiet=int(quiet.sum()))

@@ -16,12 +16,13 @@ from marssep.evaluate.estimates import FolderSystem
 from marssep.evaluate.journal import Journal
 from marssep.evaluate.keep import keep_audio
 from marssep.evaluate.material import ListMaterial, Material
+from marssep.evaluate.presence import Gate
 from marssep.evaluate.queries import EmbeddedQueries, Progress
 from marssep.evaluate.results import MODEL, ListRecord, ModelRecord, ProblemRow, Results, write_text
 from marssep.evaluate.running import Run, Scored, Scorer
 from marssep.evaluate.scores import Score, write_scores
 from marssep.evaluate.settings import EvaluateSettings, check_settings
-from marssep.evaluate.summary import Gate, Summary
+from marssep.evaluate.summary import Summary
 from marssep.evaluate.systems import BaselineSystem, HasModel, ModelSystem, Problem, System
 from marssep.evaluate.table import markdown
 from marssep.evaluate.versions import library_versions
@@ -237,8 +238,7 @@ def _results(
 def _summary(scores: Sequence[Score], rows: Mapping[str, HasModel], settings: EvaluateSettings) -> Summary:
     gates = {}
     for name, separator in rows.items():
-        config, given = separator.model.config, settings.presence_threshold
-        gates[name] = Gate(config.presence_threshold if given is None else given, config.absent_attenuation_db)
+        gates[name] = Gate.of(separator.model.config, threshold=settings.presence_threshold)
     return Summary(
         scores=scores,
         gates=gates,

@@ -103,7 +103,9 @@ def release(
         report = evaluate(_Candidate(loaded, encoder), corpus, mixtures=name, settings=measure)
         scores.extend(report.scores)
     presence = choose_from_scores(scores)
-    config = loaded.config.model_copy(update={"presence_threshold": round(presence.threshold, 4)})
+    low = None if presence.quiet_threshold is None else round(presence.quiet_threshold, 4)
+    thresholds = {"presence_threshold": round(presence.threshold, 4), "quiet_threshold": low}
+    config = loaded.config.model_copy(update=thresholds)
     decided = Release(weights, weights_tried, scale, tried, evidence, presence)
     save_model(output, loaded.network, config, card=_card(run, loaded.card, decided), half=True)
     return decided

@@ -130,6 +130,9 @@ class PresenceRow(Record):
     modality: Modality
     system: str = MODEL
     threshold: float
+    quiet_threshold: float | None = None
+    """For targets that lie `quiet_db` or more below the mixture wherever they are loudest; None in older results."""
+    quiet_db: float | None = None
     area: float | None
     """Area under the ROC curve of the presence score."""
     absent_suppressed_by_mask: Figure
@@ -137,7 +140,7 @@ class PresenceRow(Record):
     absent_suppressed: Figure
     """The same with the gate: what a user meets."""
     absent_rejected: Figure
-    """Share of absent queries whose presence is below the threshold."""
+    """Share of absent queries that the gate closes for."""
     absent_suppression_median_db: float | None
     present_rejected: Figure
     kept: Figure

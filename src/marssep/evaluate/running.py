@@ -23,7 +23,7 @@ from marssep.evaluate.systems import Answer, Problem, System
 from marssep.evaluate.versions import library_versions
 from marssep.metrics import suppression_db
 
-_FORMAT = 1  # of what a stored score means; a change measures everything again
+_FORMAT = 2  # of what a stored score means; a change measures everything again
 
 
 class Scorer(Protocol):
@@ -160,7 +160,9 @@ class Run:
                     group=task.groups[index] if index < len(task.queries) else "",
                     system=system,
                     modality=answer.modality,
-                    **{**fields, "presence": answer.presence[place]},
+                    presence=answer.presence[place],
+                    loudest_db=answer.loudest_db[place],
+                    **fields,
                 )
             )
         return rows

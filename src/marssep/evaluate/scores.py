@@ -34,6 +34,8 @@ class Score:
         snr_improvement_db: SNR minus the mixture's.
         suppression_db: level of the mixture minus that of the estimate, gate open.
         presence: probability that the sound is there; NaN for systems that do not say.
+        loudest_db: level of the estimate relative to the mixture where that is highest, gate open; NaN for systems that
+            do not say whether the sound is there.
         bss_sdr_db: BSS-eval v4, on part of the list or all of it.
         bss_sir_db: as above.
         bss_sar_db: as above.
@@ -55,6 +57,7 @@ class Score:
     snr_improvement_db: float = math.nan
     suppression_db: float = math.nan
     presence: float = math.nan
+    loudest_db: float = math.nan
     bss_sdr_db: float = math.nan
     bss_sir_db: float = math.nan
     bss_sar_db: float = math.nan

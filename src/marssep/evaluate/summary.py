@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from marssep.evaluate.comparisons import comparisons, strata
-from marssep.evaluate.presence import kept_gain, roc
+from marssep.evaluate.presence import Gate, kept_gain, roc
 from marssep.evaluate.results import (
     GATED,
     MODEL,
@@ -27,19 +27,6 @@ from marssep.metrics import Interval, mean_interval, paired_difference, ratio_in
 GROUPS = ("all", "instrument", "sound", "speech")
 FEWEST_FOR_CLASS = 5
 """A class with fewer mixtures gets its mean and no interval: the bootstrap of three values knows nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """A model's gate.
-
-    Attributes:
-        threshold: presence below which it closes.
-        attenuation_db: how far a closed gate turns the target down.
-    """
-
-    threshold: float
-    attenuation_db: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +119,7 @@ class Summary:
         return [score for score in self.scores if score.system == model and score.present == present]
 
     def _rejected(self, model: str, scores: Sequence[Score]) -> np.ndarray:
-        return column(scores, "presence") < self.gates[model].threshold
+        return self.gates[model].closed(column(scores, "presence"), column(scores, "loudest_db"))
 
     def _difference(self, first: np.ndarray, second: np.ndarray, mixtures: list[str]) -> Interval:
         return paired_difference(first, second, mixtures, level=self.level, resamples=self.resamples, seed=self.seed)
@@ -183,6 +170,8 @@ class Summary:
             modality=modality,
             system=model,
             threshold=gate.threshold,
+            quiet_threshold=gate.quiet_threshold,
+            quiet_db=gate.quiet_db,
             area=roc(column(present, "presence"), column(absent, "presence")).area,
             absent_suppressed_by_mask=self._share(suppression >= self.absent_level_db),
             absent_suppressed=self._share(gated >= self.absent_level_db),

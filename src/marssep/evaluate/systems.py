@@ -41,12 +41,20 @@ class Answer:
         indices: numbers of the queries; that of an absent sound follows those of the sources.
         estimate: one for each of them.
         presence: probability that each sound is there; NaN where the system does not say.
+        loudest_db: level of each estimate relative to the mixture where that is highest, as far as a gate needs it.
     """
 
     modality: Modality | None
     indices: tuple[int, ...]
     estimate: Float[Tensor, "q n"]
     presence: tuple[float, ...]
+    loudest_db: tuple[float, ...]
+
+    @classmethod
+    def ungated(cls, modality: Modality | None, indices: Sequence[int], estimate: Float[Tensor, "q n"]) -> "Answer":
+        """Of a system that says nothing of presence."""
+        unknown = (math.nan,) * len(indices)
+        return cls(modality, tuple(indices), estimate, unknown, unknown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +118,7 @@ class BaselineSystem:
             sources = torch.cat([sources, rest[None]])
         estimate = baseline(rendered.mixture, sources, self.spectral, rendered.sample_rate)[: len(rendered.sources)]
         indices = tuple(range(len(rendered.sources)))
-        return checked(self.name, task, Answer(None, indices, estimate, (math.nan,) * len(indices)))
+        return checked(self.name, task, Answer.ungated(None, indices, estimate))
 
 
 @dataclass(frozen=True)
@@ -163,8 +171,11 @@ class ModelSystem:
             rows = [row for row, (kind, _, _) in enumerate(asked) if kind == modality]
             if rows:
                 indices = tuple(asked[row][1] for row in rows)
-                presence = tuple(separated.presence[row] for row in rows)
-                sound, bad = checked(self.name, task, Answer(modality, indices, separated.targets[rows], presence))
+                presence, loudest = (
+                    tuple(told[row] for row in rows) for told in (separated.presence, separated.loudest_db)
+                )
+                answer = Answer(modality, indices, separated.targets[rows], presence, loudest)
+                sound, bad = checked(self.name, task, answer)
                 answers += sound
                 problems += bad
         return answers, problems
@@ -183,6 +194,6 @@ def checked(system: str, task: Task, answer: Answer) -> tuple[list[Answer], list
         return [answer], []
     kept = [place for place, good in enumerate(finite) if good]
     indices = tuple(answer.indices[place] for place in kept)
-    presence = tuple(answer.presence[place] for place in kept)
-    sound = Answer(answer.modality, indices, answer.estimate[kept], presence)
+    presence, loudest = (tuple(told[place] for place in kept) for told in (answer.presence, answer.loudest_db))
+    sound = Answer(answer.modality, indices, answer.estimate[kept], presence, loudest)
     return ([sound] if kept else []), problems

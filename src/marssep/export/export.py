@@ -140,6 +140,8 @@ def _config(separator: Separator, settings: ExportSettings, files: dict[str, Exp
             network=config.presence_network,
             match=config.presence_match,
             threshold=config.presence_threshold,
+            quiet_threshold=config.presence_threshold if config.quiet_threshold is None else config.quiet_threshold,
+            quiet_db=config.quiet_db,
             absent_attenuation_db=config.absent_attenuation_db,
         ),
         files=files,

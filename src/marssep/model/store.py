@@ -63,6 +63,10 @@ class ModelConfig(Settings):
     """Weight of the cosine between query and target, heard by the query encoder; 0 saves the listening."""
     presence_threshold: float = 0.0
     """Presence (a probability) below which the sound is taken to be absent; chosen on validation."""
+    quiet_threshold: float | None = None
+    """Presence below which the gate turns a quiet target down, which misleads nobody; None: as a loud one."""
+    quiet_db: float = 15.0
+    """A target is quiet if it lies this far below the recording wherever it is loudest."""
     second_bias: float = 0.0
     """Constant of the logistic regression behind the confidence of every second; fitted on validation, as the next
     three."""

@@ -10,7 +10,7 @@ from marssep.settings import Settings
 from marssep.spectral.settings import SpectralSettings
 
 CONFIG_FILE = "runtime.json"
-FORMAT = 1
+FORMAT = 2
 """Raised when the meaning of a folder changes; another number is refused."""
 
 
@@ -24,7 +24,11 @@ class PresenceSettings(Settings):
     match: float
     """Weight of the cosine between the query and the target as the encoder hears it; 0 saves the listening."""
     threshold: float
-    """Presence below which a sound counts as absent."""
+    """Presence below which a sound counts as absent, and a loud target is turned down."""
+    quiet_threshold: float
+    """Presence below which a quiet target is turned down."""
+    quiet_db: float
+    """A target is quiet if it lies this far below the recording wherever it is loudest."""
     absent_attenuation_db: float
     """How far the target of an absent sound is turned down."""
 

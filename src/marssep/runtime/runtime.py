@@ -15,6 +15,7 @@ from marssep.errors import ModelError, OutputError, UsageError
 from marssep.runtime.chunks import propose
 from marssep.runtime.encoders import AudioEncoder, Graph, TextEncoder
 from marssep.runtime.folder import RuntimeConfig, checked_file, read_config
+from marssep.runtime.levels import loudest_db
 from marssep.runtime.spectrogram import PlainSpectrogram
 
 Recording = str | os.PathLike[str] | tuple[np.ndarray, int] | Audio
@@ -130,10 +131,11 @@ class Runtime:
         proposal = propose(self._network_outputs, spectrogram.grid_power(waveform), np.stack(query), self.config)
         target = spectrogram.apply_mask(waveform, proposal.mask)
         presence = self._presence(proposal.presence, target, source.sample_rate, query[0])
-        present = presence >= config.threshold
-        if gate and not present:
+        seconds = self.config.chunk_steps * self.config.spectral.step_seconds
+        level = loudest_db(target, waveform, source.sample_rate, seconds=seconds, quiet=self.config.quiet)
+        if gate and presence < (config.quiet_threshold if level <= -config.quiet_db else config.threshold):
             target *= np.float32(10.0 ** (-config.absent_attenuation_db / 20.0))
-        return RuntimeSeparation(target, waveform - target, presence, present, source.sample_rate)
+        return RuntimeSeparation(target, waveform - target, presence, presence >= config.threshold, source.sample_rate)
 
     def embed_text(self, text: str) -> Float32[np.ndarray, " d"]:
         """Embedding of a stored query or, if the text encoder was exported, of any words.

@@ -38,6 +38,22 @@ class Evidence:
         return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, logit))))
 
 
+def closes(presence: float, loudest_db: float, config: ModelConfig) -> bool:
+    """Whether the gate closes: whether a sound seems to be absent, and its target is turned down.
+
+    What is left of an absent sound is often quiet by itself and misleads nobody, and so is a sound that is there but
+    hard to hear. So the gate has to be surer of a quiet target than of a loud one (decision 0004).
+
+    Args:
+        presence: probability.
+        loudest_db: level of the target relative to the recording where it is loudest (`separate.trace.loudest_db`).
+        config: has the thresholds.
+    """
+    if config.quiet_threshold is not None and loudest_db <= -config.quiet_db:
+        return presence < config.quiet_threshold
+    return presence < config.presence_threshold
+
+
 def listen(
     target: Float[Tensor, "c n"], sample_rate: int, query: Float[Tensor, " d"], encoder: QueryEncoder, *, seconds: float
 ) -> float:

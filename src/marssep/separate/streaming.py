@@ -24,12 +24,12 @@ from marssep.query import QueryEncoder
 from marssep.separate.asked import Asked
 from marssep.separate.blocks import Block, block_columns, block_power, masked_block, walk
 from marssep.separate.chunks import Fader, Listener, Said
-from marssep.separate.presence import TYPICAL_MATCH, Evidence, Stretches
+from marssep.separate.presence import TYPICAL_MATCH, Evidence, Stretches, closes
 from marssep.separate.progress import Meter, Watch
 from marssep.separate.settling import weigh
 from marssep.separate.sources import Source
 from marssep.separate.spool import MaskSpool
-from marssep.separate.trace import SecondLevels, Trace, over_seconds, shares_db
+from marssep.separate.trace import GridLevels, SecondLevels, Trace, loudest_db, over_seconds, shares_db
 
 _GRID_STEP = float(1 << 23)  # of 24-bit samples
 _STAGES = (("settle", 1.0), ("propose", 2.0), ("render", 2.0))
@@ -118,6 +118,7 @@ class Stream:
         self._presence = torch.zeros(0)
         self._said: Said | None = None
         self._levels = SecondLevels(source.sample_rate)
+        self._grid_levels = GridLevels(_bins(model, source.sample_rate), model.config.spectral.step_seconds)
         self._matches: list[float] = []
 
     @torch.inference_mode()
@@ -134,12 +135,13 @@ class Stream:
         rows, competition = self.asked.rows()
         listener, fader = self._listener(rows), Fader(self.model.config.chunk_steps)
         for block, power in self._powers(check=True):
+            self._grid_levels.push(power)
             self._fade(listener.push(power), fader, competition.masks)
             self.length = block.stop
         if not self.length:
             raise InputError(f"{self.source.name}: the recording is empty (0 samples); there is nothing to separate.")
         self._fade(listener.finish(), fader, competition.masks)
-        self.masks.append(fader.finish(listener.n_steps))
+        self._append(fader.finish(listener.n_steps))
         self._presence = listener.presence()[: len(self.asked.targets)]
         self._said = listener.said()
 
@@ -191,25 +193,25 @@ class Stream:
     def guesses(self, *, gate: bool) -> list[Verdict]:
         """What `verdicts` will most likely say, before anything was listened to."""
         usual = TYPICAL_MATCH if self.model.config.presence_match else 0.0
-        return self._judge([usual] * len(self._presence), gate=gate)
+        return self._judge([usual] * len(self._presence), self._grid_levels.energies(), gate=gate)
 
     def verdicts(self, *, gate: bool) -> list[Verdict]:
         """Whether each sound is there, once the targets were listened to."""
-        made = self._judge(self._matches or [0.0] * len(self._presence), gate=gate)
+        made = self._judge(self._matches or [0.0] * len(self._presence), self._levels.energies(), gate=gate)
         traces = self.traces()
         return [
             replace(verdict, confidence=trace.confidence(self.model.config))
             for verdict, trace in zip(made, traces, strict=True)
         ]
 
-    def _judge(self, matches: list[float], *, gate: bool) -> list[Verdict]:
+    def _judge(self, matches: list[float], energies: Float[Tensor, "w s"], *, gate: bool) -> list[Verdict]:
         made = []
         config = self.model.config
-        for index, (heard, match) in enumerate(zip(self._presence.tolist(), matches, strict=True)):
+        levels = loudest_db(energies[:-1], energies[-1], seconds=self.model.chunk_seconds).tolist()
+        for index, (heard, match, level) in enumerate(zip(self._presence.tolist(), matches, levels, strict=True)):
             presence = Evidence(self._settled.get(index, heard), match).presence(config)
-            present = presence >= config.presence_threshold
-            down = config.absent_attenuation_db if gate and not present else 0.0
-            made.append(Verdict(presence, present, down))
+            down = config.absent_attenuation_db if gate and closes(presence, level, config) else 0.0
+            made.append(Verdict(presence, presence >= config.presence_threshold, down))
         return made
 
     def traces(self) -> list[Trace]:
@@ -276,7 +278,11 @@ class Stream:
         masks: Callable[[Tensor], Tensor],
     ) -> None:
         for start, logits in answers:
-            self.masks.append(fader.add(start, masks(logits[None])[0]))
+            self._append(fader.add(start, masks(logits[None])[0]))
+
+    def _append(self, masks: Float[Tensor, "q bands _"]) -> None:
+        self._grid_levels.masked(masks)
+        self.masks.append(masks)
 
     def _powers(
         self, *, check: bool = False, watching: Callable[[Tensor], None] | None = None
@@ -295,3 +301,9 @@ class Stream:
     def _walk(self) -> Iterator[tuple[Block, Tensor]]:
         pieces, rate = self.source.pieces(), self.source.sample_rate
         return walk(pieces, rate, self.model.spectral, block_seconds=self._block_seconds)
+
+
+def _bins(model: LoadedModel, sample_rate: int) -> Float[Tensor, "bands 1"]:
+    """Of every row of the grid."""
+    scale = model.spectral.row_scale(sample_rate)
+    return torch.where(scale > 0, 1.0 / scale.clamp_min(1e-12), 0.0)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from marssep.model import ModelConfig
+from marssep.separate.chunks import QUIET
 
 FLOOR_DB = -60.0
 """Of a target's level within a second relative to the recording's; below it nothing can be heard of it."""
@@ -71,6 +72,63 @@ def shares_db(targets: Float[Tensor, "q s"], mixture: Float[Tensor, " s"]) -> Fl
     """Levels of targets relative to the recording by their energies."""
     ratio = targets / mixture.clamp_min(torch.finfo(torch.float32).tiny)
     return 10.0 * ratio.clamp(10.0 ** (FLOOR_DB / 10.0), 10.0).log10()
+
+
+def loudest_db(targets: Float[Tensor, "q s"], mixture: Float[Tensor, " s"], *, seconds: float) -> Float[Tensor, " q"]:
+    """Level of targets relative to the recording in the stretch where that is highest, at least `FLOOR_DB`.
+
+    Args:
+        targets: energy in every second.
+        mixture: the same of the recording; stretches 60 dB below its loudest one have no say.
+        seconds: length of a stretch; shorter recordings are one stretch.
+    """
+    length = min(max(1, math.ceil(seconds)), mixture.shape[-1])
+    own, whole = (each.double().unfold(-1, length, 1).sum(-1) for each in (targets, mixture))
+    heard = whole > QUIET * whole.max()
+    if not heard.any():
+        return targets.new_full(targets.shape[:1], FLOOR_DB)
+    return shares_db(own[:, heard], whole[heard]).amax(-1).float()
+
+
+@dataclass(slots=True)
+class GridLevels:
+    """Energy of targets and recording in every second, from the masks and the power on the grid: known before a render.
+
+    Attributes:
+        weight: bins of every row, which turns mean power into energy.
+        step_seconds: between two columns.
+    """
+
+    weight: Float[Tensor, "bands 1"]
+    step_seconds: float
+    _waiting: list[Tensor] = field(default_factory=list)
+    _columns: int = 0
+    _energy: list[Tensor] = field(default_factory=list)
+
+    def push(self, power: Float[Tensor, "bands _"]) -> None:
+        """Take the next columns of the recording."""
+        self._waiting.append(power * self.weight)
+
+    def masked(self, masks: Float[Tensor, "q bands _"]) -> None:
+        """Take the masks of as many of the columns that wait."""
+        count = masks.shape[-1]
+        if not count:
+            return
+        power = self._waiting[0] if len(self._waiting) == 1 else torch.cat(self._waiting, dim=-1)
+        power, self._waiting = power[:, :count], [power[:, count:].clone()]
+        energy = torch.cat([(masks.square() * power).sum(1), power.sum(0, keepdim=True)])
+        places = ((torch.arange(count) + self._columns) * self.step_seconds).long()
+        self._columns += count
+        first = int(places[0])
+        seconds = energy.new_zeros(len(energy), int(places[-1]) + 1 - first).index_add_(1, places - first, energy)
+        if len(self._energy) > first:  # a second that has begun
+            self._energy[first] = self._energy[first] + seconds[:, 0]
+            seconds = seconds[:, 1:]
+        self._energy.extend(seconds.unbind(1))
+
+    def energies(self) -> Float[Tensor, "w s"]:
+        """Of every target and, last, of the recording."""
+        return torch.stack(self._energy, dim=1)
 
 
 def over_seconds(
