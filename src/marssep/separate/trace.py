@@ -103,7 +103,8 @@ class GridLevels:
     step_seconds: float
     _waiting: list[Tensor] = field(default_factory=list)
     _columns: int = 0
-    _energy: list[Tensor] = field(default_factory=list)
+    # Numbers, not tensors: small ones that stay would keep memory of large ones that go from being used again.
+    _energy: list[list[float]] = field(default_factory=list)
 
     def push(self, power: Float[Tensor, "bands _"]) -> None:
         """Take the next columns of the recording."""
@@ -121,14 +122,14 @@ class GridLevels:
         self._columns += count
         first = int(places[0])
         seconds = energy.new_zeros(len(energy), int(places[-1]) + 1 - first).index_add_(1, places - first, energy)
+        rows = seconds.T.tolist()
         if len(self._energy) > first:  # a second that has begun
-            self._energy[first] = self._energy[first] + seconds[:, 0]
-            seconds = seconds[:, 1:]
-        self._energy.extend(seconds.unbind(1))
+            rows[0] = [old + new for old, new in zip(self._energy.pop(), rows[0], strict=True)]
+        self._energy.extend(rows)
 
     def energies(self) -> Float[Tensor, "w s"]:
         """Of every target and, last, of the recording."""
-        return torch.stack(self._energy, dim=1)
+        return torch.tensor(self._energy).T
 
 
 def over_seconds(
