@@ -53,9 +53,10 @@ def release(run: Path, *, corpus: list[Path], output: Path) -> None:
         print(f"weights '{weights}': SI-SDRi by text {gain:.2f} dB" + (" (chosen)" * (weights == decided.weights)))
     for scale, gain in decided.tried.items():
         print(f"logits x {scale}: SI-SDRi by text {gain:.2f} dB" + (" (chosen)" * (float(scale) == decided.scale)))
-    presence = decided.presence
+    presence, low = decided.presence, decided.presence.quiet_threshold
+    quiet = "" if low is None else f" ({low:.3f} for quiet targets)"
     print(
-        f"presence threshold {presence.threshold:.3f}: rejects {presence.rejected:.1%} of absent queries, "
+        f"presence threshold {presence.threshold:.3f}{quiet}: rejects {presence.rejected:.1%} of absent queries, "
         f"keeps {presence.kept:.1%} of the improvement; ROC area {presence.area:.3f}"
     )
     print(f"{output}: written")
