@@ -30,7 +30,7 @@ def _targets(waveforms: torch.Tensor) -> GridTargets:
     mixture = spectra.sum(0)
     scale = spectrogram.row_scale(RATE)
     inner = lambda a, b: spectrogram.pool((a.conj() * b).real, RATE) * scale  # noqa: E731
-    weight = torch.where(scale > 0, 1 / scale.clamp_min(1e-12), 0.0)
+    weight = spectrogram.row_bins(RATE)
     return GridTargets(
         inner(mixture, mixture)[None],
         inner(spectra, spectra)[None],

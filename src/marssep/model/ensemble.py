@@ -75,9 +75,7 @@ class _Coarser(nn.Module):
         position = torch.arange(fine.n_bands) * ((network.n_bands - 1) / (fine.n_bands - 1))
         shares = (1.0 - (position[:, None] - torch.arange(network.n_bands)).abs()).clamp_min(0.0)
         # A fine row counts by its bins: at the bottom some rows have none.
-        level = Spectrogram(fine).row_scale(_RATE)
-        bins = torch.where(level > 0, 1.0 / level.clamp_min(1e-12), 0.0)
-        pooling = (shares * bins).T
+        pooling = (shares * Spectrogram(fine).row_bins(_RATE)).T
         self.shares: Tensor
         self.pooling: Tensor
         self.register_buffer("shares", shares, persistent=False)

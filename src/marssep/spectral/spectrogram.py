@@ -98,6 +98,11 @@ class Spectrogram:
         level = 8.0 / (3.0 * self.n_fft(sample_rate))
         return torch.where(weight > 1e-6, level / weight.clamp_min(1e-6), 0.0)[:, None]
 
+    def row_bins(self, sample_rate: int, device: torch.device | None = None) -> Float[Tensor, "bands 1"]:
+        """What turns means over bins back into sums: the inverse of `row_scale`, 0 for rows that no bin reaches."""
+        scale = self.row_scale(sample_rate, device)
+        return torch.where(scale > 0, 1.0 / scale.clamp_min(1e-12), 0.0)
+
     def from_grid(
         self, mask: Float[Tensor, "*b bands steps"], sample_rate: int, n_frames: int
     ) -> Float[Tensor, "*b f t"]:

@@ -52,7 +52,7 @@ class TrainingGrid:
         self.sample_rate = settings.sample_rate
         self.spectrogram = Spectrogram(seen.model_copy(update=step))
         self.scale = self.spectrogram.row_scale(self.sample_rate)
-        cell_weight = torch.where(self.scale > 0, 1.0 / self.scale.clamp_min(1e-12), 0.0)
+        cell_weight = self.spectrogram.row_bins(self.sample_rate)
         self.cell_weight = cell_weight / cell_weight.mean()
         self.n_samples = (settings.model.chunk_steps - 1) * self.spectrogram.hop_length(self.sample_rate)
 

@@ -94,7 +94,7 @@ def truth_of(
     power = spectrogram.to_grid(whole, CORPUS_RATE)
     scale = normalise(power)
     rows = spectrogram.row_scale(CORPUS_RATE)
-    weight = torch.where(rows > 0, 1.0 / rows.clamp_min(1e-12), 0.0)
+    weight = spectrogram.row_bins(CORPUS_RATE)
     labels = torch.as_tensor(label).reshape(1, -1).expand(1, len(own))
     return GridTruth(
         power * scale,
