@@ -6,13 +6,13 @@ import pytest
 from marssep.evaluate import choose_threshold, kept_gain, roc
 from marssep.evaluate.presence import (
     LOWEST_THRESHOLD,
-    Gate,
     choose_from_scores,
     choose_quiet_threshold,
     fit_evidence,
 )
 from marssep.evaluate.scores import Score, column
 from marssep.model import ModelConfig
+from marssep.separate.presence import Gate
 
 
 def test_a_rejected_query_scores_no_more_than_nothing() -> None:

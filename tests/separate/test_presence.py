@@ -7,7 +7,7 @@ import torch
 
 from marssep.model import ModelConfig
 from marssep.query.encoder import load_encoder
-from marssep.separate.presence import WINDOWS, Evidence, closes, listen
+from marssep.separate.presence import WINDOWS, Evidence, Gate, listen
 
 RATE = 8000
 
@@ -35,8 +35,8 @@ def test_digital_silence_holds_nothing() -> None:
 
 
 def test_the_gate_is_slower_to_close_for_a_quiet_target() -> None:
-    config = ModelConfig(presence_threshold=0.5, quiet_threshold=0.1, quiet_db=15.0)
-    verdicts = {(p, level): closes(p, level, config) for p in (0.05, 0.3, 0.6) for level in (-14.9, -15.0)}
+    gate = Gate.of(ModelConfig(presence_threshold=0.5, quiet_threshold=0.1, quiet_db=15.0))
+    verdicts = {(p, level): bool(gate.closed(p, level)) for p in (0.05, 0.3, 0.6) for level in (-14.9, -15.0)}
     assert verdicts == {
         (0.05, -14.9): True,
         (0.05, -15.0): True,
@@ -45,9 +45,9 @@ def test_the_gate_is_slower_to_close_for_a_quiet_target() -> None:
         (0.6, -14.9): False,
         (0.6, -15.0): False,
     }
-    usual = ModelConfig(presence_threshold=0.5)
-    assert closes(0.3, -40.0, usual)
-    assert not closes(0.5, -40.0, usual)
+    usual = Gate.of(ModelConfig(presence_threshold=0.5))
+    assert usual.closed(0.3, -40.0)
+    assert not usual.closed(0.5, -40.0)
 
 
 def test_listening_finds_a_short_sound_in_a_long_target() -> None:

@@ -73,8 +73,8 @@ def separate_queries(
     made = torch.cat(targets)
     levels = SecondLevels(sample_rate)
     levels.push(0, [*made[:, None], mixture[None]])
-    *energies, whole = levels.energies()
-    loudest = loudest_db(torch.stack(energies), whole, seconds=model.chunk_seconds).tolist()
+    energies = levels.energies()
+    loudest = loudest_db(energies[:-1], energies[-1], seconds=model.chunk_seconds).tolist()
     return SeparatedQueries(made, evidence, tuple(each.presence(config) for each in evidence), tuple(loudest))
 
 

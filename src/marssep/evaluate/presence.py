@@ -6,48 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 
 from marssep.errors import UsageError
 from marssep.evaluate.results import Modality
 from marssep.evaluate.scores import Score, column
-from marssep.model import ModelConfig
 
 REJECTED_GOAL = 0.90
 KEPT_GOAL = 0.95
 LOWEST_THRESHOLD = 0.01
 """Of quiet targets: digital silence, whose presence is 0, is never taken for a sound."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """A model's gate: which targets are turned down because their sound seems to be absent.
-
-    Attributes:
-        threshold: presence below which it closes.
-        quiet_threshold: the same for a target that is quiet.
-        quiet_db: a target is quiet if it lies this far below the mixture wherever it is loudest.
-        attenuation_db: how far a closed gate turns the target down.
-    """
-
-    threshold: float
-    quiet_threshold: float
-    quiet_db: float
-    attenuation_db: float
-
-    @classmethod
-    def of(cls, config: ModelConfig, *, threshold: float | None = None) -> "Gate":
-        """That of a model; a given threshold holds for quiet targets too."""
-        usual = config.presence_threshold if threshold is None else threshold
-        quiet = config.quiet_threshold if threshold is None and config.quiet_threshold is not None else usual
-        return cls(usual, quiet, config.quiet_db, config.absent_attenuation_db)
-
-    def closed(self, presence: ArrayLike, loudest_db: ArrayLike) -> Bool[np.ndarray, " n"]:
-        """Whether it closes; what is not known to be quiet counts as loud."""
-        quiet = np.asarray(loudest_db, dtype=np.float64) <= -self.quiet_db
-        return np.asarray(presence, dtype=np.float64) < np.where(quiet, self.quiet_threshold, self.threshold)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from marssep.evaluate.estimates import FolderSystem
 from marssep.evaluate.journal import Journal
 from marssep.evaluate.keep import keep_audio
 from marssep.evaluate.material import ListMaterial, Material
-from marssep.evaluate.presence import Gate
 from marssep.evaluate.queries import EmbeddedQueries, Progress
 from marssep.evaluate.results import MODEL, ListRecord, ModelRecord, ProblemRow, Results, write_text
 from marssep.evaluate.running import Run, Scored, Scorer
@@ -27,6 +26,7 @@ from marssep.evaluate.systems import BaselineSystem, HasModel, ModelSystem, Prob
 from marssep.evaluate.table import markdown
 from marssep.evaluate.versions import library_versions
 from marssep.metrics.bss import load_museval
+from marssep.separate.presence import Gate
 from marssep.spectral import Spectrogram
 
 __all__ = ["Contestants", "EvaluateSettings", "HasModel", "Report", "evaluate", "evaluate_all", "list_material"]

@@ -102,7 +102,7 @@ def release(
     for name in settings.lists:
         report = evaluate(_Candidate(loaded, encoder), corpus, mixtures=name, settings=measure)
         scores.extend(report.scores)
-    presence = choose_from_scores(scores)
+    presence = choose_from_scores(scores, absent_level_db=loaded.config.quiet_db)
     low = None if presence.quiet_threshold is None else round(presence.quiet_threshold, 4)
     thresholds = {"presence_threshold": round(presence.threshold, 4), "quiet_threshold": low}
     config = loaded.config.model_copy(update=thresholds)

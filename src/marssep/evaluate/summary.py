@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from marssep.evaluate.comparisons import comparisons, strata
-from marssep.evaluate.presence import Gate, kept_gain, roc
+from marssep.evaluate.presence import kept_gain, roc
 from marssep.evaluate.results import (
     GATED,
     MODEL,
@@ -23,6 +23,7 @@ from marssep.evaluate.results import (
 )
 from marssep.evaluate.scores import Score, column
 from marssep.metrics import Interval, mean_interval, paired_difference, ratio_interval, share_interval
+from marssep.separate.presence import Gate
 
 GROUPS = ("all", "instrument", "sound", "speech")
 FEWEST_FOR_CLASS = 5

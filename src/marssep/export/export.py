@@ -22,7 +22,7 @@ from marssep.query.weights import weights_folder
 from marssep.runtime.folder import CONFIG_FILE, ExportedFile, PresenceSettings, RuntimeConfig
 from marssep.separate import Separator
 from marssep.separate.chunks import OTHERS, OVERLAP, QUIET
-from marssep.separate.presence import WINDOWS
+from marssep.separate.presence import WINDOWS, Gate
 from marssep.settings import Settings
 
 _NAMES = {
@@ -123,6 +123,7 @@ def _files(separator: Separator, settings: ExportSettings, *, listens: bool) -> 
 
 def _config(separator: Separator, settings: ExportSettings, files: dict[str, ExportedFile]) -> RuntimeConfig:
     model, config = separator.model, separator.model.config
+    gate = Gate.of(config)
     return RuntimeConfig(
         model=Path(separator.name).name,
         model_sha256=model.sha256,
@@ -139,10 +140,10 @@ def _config(separator: Separator, settings: ExportSettings, files: dict[str, Exp
             bias=config.presence_bias,
             network=config.presence_network,
             match=config.presence_match,
-            threshold=config.presence_threshold,
-            quiet_threshold=config.presence_threshold if config.quiet_threshold is None else config.quiet_threshold,
-            quiet_db=config.quiet_db,
-            absent_attenuation_db=config.absent_attenuation_db,
+            threshold=gate.threshold,
+            quiet_threshold=gate.quiet_threshold,
+            quiet_db=gate.quiet_db,
+            absent_attenuation_db=gate.attenuation_db,
         ),
         files=files,
         queries=settings.texts,

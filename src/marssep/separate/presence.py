@@ -3,8 +3,10 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from marssep.model import ModelConfig
@@ -38,20 +40,42 @@ class Evidence:
         return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, logit))))
 
 
-def closes(presence: float, loudest_db: float, config: ModelConfig) -> bool:
-    """Whether the gate closes: whether a sound seems to be absent, and its target is turned down.
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A model's gate: which targets are turned down because their sound seems to be absent.
 
     What is left of an absent sound is often quiet by itself and misleads nobody, and so is a sound that is there but
     hard to hear. So the gate has to be surer of a quiet target than of a loud one (decision 0004).
 
-    Args:
-        presence: probability.
-        loudest_db: level of the target relative to the recording where it is loudest (`separate.trace.loudest_db`).
-        config: has the thresholds.
+    Attributes:
+        threshold: presence below which it closes.
+        quiet_threshold: the same for a target that is quiet.
+        quiet_db: a target is quiet if it lies this far below the mixture wherever it is loudest.
+        attenuation_db: how far a closed gate turns the target down.
     """
-    if config.quiet_threshold is not None and loudest_db <= -config.quiet_db:
-        return presence < config.quiet_threshold
-    return presence < config.presence_threshold
+
+    threshold: float
+    quiet_threshold: float
+    quiet_db: float
+    attenuation_db: float
+
+    @classmethod
+    def of(cls, config: ModelConfig, *, threshold: float | None = None) -> "Gate":
+        """That of a model; a given threshold holds for quiet targets too."""
+        usual = config.presence_threshold if threshold is None else threshold
+        quiet = config.quiet_threshold if threshold is None and config.quiet_threshold is not None else usual
+        return cls(usual, quiet, config.quiet_db, config.absent_attenuation_db)
+
+    def closed(self, presence: ArrayLike, loudest_db: ArrayLike) -> Bool[np.ndarray, "*n"]:
+        """Whether it closes for each sound; what is not known to be quiet counts as loud.
+
+        Args:
+            presence: probability.
+            loudest_db: level of the target relative to the recording where it is loudest (`separate.trace.loudest_db`).
+        """
+        quiet = np.asarray(loudest_db, dtype=np.float64) <= -self.quiet_db
+        below = np.asarray(presence, dtype=np.float64) < np.where(quiet, self.quiet_threshold, self.threshold)
+        return np.asarray(below)
 
 
 def listen(

@@ -24,7 +24,7 @@ from marssep.query import QueryEncoder
 from marssep.separate.asked import Asked
 from marssep.separate.blocks import Block, block_columns, block_power, masked_block, walk
 from marssep.separate.chunks import Fader, Listener, Said
-from marssep.separate.presence import TYPICAL_MATCH, Evidence, Stretches, closes
+from marssep.separate.presence import TYPICAL_MATCH, Evidence, Gate, Stretches
 from marssep.separate.progress import Meter, Watch
 from marssep.separate.settling import weigh
 from marssep.separate.sources import Source
@@ -118,7 +118,7 @@ class Stream:
         self._presence = torch.zeros(0)
         self._said: Said | None = None
         self._levels = SecondLevels(source.sample_rate)
-        self._grid_levels = GridLevels(_bins(model, source.sample_rate), model.config.spectral.step_seconds)
+        self._grid_levels = GridLevels(model.spectral.row_bins(source.sample_rate), model.config.spectral.step_seconds)
         self._matches: list[float] = []
 
     @torch.inference_mode()
@@ -205,14 +205,16 @@ class Stream:
         ]
 
     def _judge(self, matches: list[float], energies: Float[Tensor, "w s"], *, gate: bool) -> list[Verdict]:
-        made = []
-        config = self.model.config
-        levels = loudest_db(energies[:-1], energies[-1], seconds=self.model.chunk_seconds).tolist()
-        for index, (heard, match, level) in enumerate(zip(self._presence.tolist(), matches, levels, strict=True)):
-            presence = Evidence(self._settled.get(index, heard), match).presence(config)
-            down = config.absent_attenuation_db if gate and closes(presence, level, config) else 0.0
-            made.append(Verdict(presence, presence >= config.presence_threshold, down))
-        return made
+        config, rule = self.model.config, Gate.of(self.model.config)
+        presence = [
+            Evidence(self._settled.get(index, heard), match).presence(config)
+            for index, (heard, match) in enumerate(zip(self._presence.tolist(), matches, strict=True))
+        ]
+        levels = loudest_db(energies[:-1], energies[-1], seconds=self.model.chunk_seconds)
+        return [
+            Verdict(each, each >= rule.threshold, rule.attenuation_db if gate and closed else 0.0)
+            for each, closed in zip(presence, rule.closed(presence, levels).tolist(), strict=True)
+        ]
 
     def traces(self) -> list[Trace]:
         """What is known of every second, for each query, once the targets were listened to."""
@@ -301,9 +303,3 @@ class Stream:
     def _walk(self) -> Iterator[tuple[Block, Tensor]]:
         pieces, rate = self.source.pieces(), self.source.sample_rate
         return walk(pieces, rate, self.model.spectral, block_seconds=self._block_seconds)
-
-
-def _bins(model: LoadedModel, sample_rate: int) -> Float[Tensor, "bands 1"]:
-    """Of every row of the grid."""
-    scale = model.spectral.row_scale(sample_rate)
-    return torch.where(scale > 0, 1.0 / scale.clamp_min(1e-12), 0.0)
