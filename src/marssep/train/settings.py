@@ -1,11 +1,13 @@
 """Settings of the supervised program: one preset is one complete experiment."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from marssep.corpus.mixing import MixingSettings
 from marssep.corpus.streaming import StreamingSettings
+from marssep.errors import SettingsError
 from marssep.model import ModelConfig
 from marssep.settings import Settings
 
@@ -144,3 +146,24 @@ class SupervisedSettings(Settings):
     """Steps between two checkpoints."""
     seed: int = 0
     """Decides initial weights, mixtures and queries."""
+
+
+def require_same_ears(theirs: ModelConfig, settings: SupervisedSettings, *, role: str, fields: Sequence[str]) -> None:
+    """Refuse a model that hears or is asked in another way than the network that is trained.
+
+    Args:
+        theirs: of the model.
+        settings: of the run.
+        role: the setting that names the model.
+        fields: of the config that must be equal.
+
+    Raises:
+        SettingsError: naming the first that is not.
+    """
+    for name in fields:
+        their, our = getattr(theirs, name), getattr(settings.model, name)
+        if their != our:
+            raise SettingsError(
+                f"{role} = {getattr(settings, role)!r}: that model has {name} {their}, model.{name} is {our}; "
+                "make them equal."
+            )

@@ -30,7 +30,7 @@ from marssep.train.examples import Embeddings
 from marssep.train.journal import Journal
 from marssep.train.losses import LossTerms, supervised_loss
 from marssep.train.meter import Meter
-from marssep.train.settings import OptimiserSettings, SupervisedSettings
+from marssep.train.settings import OptimiserSettings, SupervisedSettings, require_same_ears
 from marssep.train.teacher import Teacher
 from marssep.train.validation import Validator
 from marssep.train.world import World
@@ -321,12 +321,8 @@ def first_network(settings: SupervisedSettings, start: LoadedModel | None) -> Ma
     if start is None:
         return network
     # What the network is given must be what it has learnt to read.
-    for name in ("architecture", "encoder", "spectral", "query_dimension"):
-        theirs, ours = getattr(start.config, name), getattr(settings.model, name)
-        if theirs != ours:
-            raise SettingsError(
-                f"start = {settings.start!r}: that model has {name} {theirs}, model.{name} is {ours}; make them equal."
-            )
+    fields = ("architecture", "encoder", "spectral", "query_dimension")
+    require_same_ears(start.config, settings, role="start", fields=fields)
     try:
         network.load_state_dict(start.network.state_dict())
     except RuntimeError as error:

@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from marssep.errors import SettingsError
 from marssep.model import MaskOutput, load_model
 from marssep.train.batches import Batch
 from marssep.train.losses import mask_cross_entropy
-from marssep.train.settings import SupervisedSettings
+from marssep.train.settings import SupervisedSettings, require_same_ears
 
 
 class Teacher:
@@ -30,13 +29,7 @@ class Teacher:
 
     def __init__(self, settings: SupervisedSettings, device: torch.device) -> None:
         model = load_model(settings.teacher or "")
-        for name in ("encoder", "spectral", "query_dimension"):
-            theirs, ours = getattr(model.config, name), getattr(settings.model, name)
-            if theirs != ours:
-                raise SettingsError(
-                    f"teacher = {settings.teacher!r}: that model has {name} {theirs}, model.{name} is {ours}; "
-                    "make them equal."
-                )
+        require_same_ears(model.config, settings, role="teacher", fields=("encoder", "spectral", "query_dimension"))
         self.sha256, self._settings = model.sha256, settings.loss
         self._network = model.network.to(device).eval().requires_grad_(False)
 
