@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -10,44 +11,22 @@ from marssep.errors import ModelError, SettingsError
 from marssep.model import ARCHITECTURES, ModelConfig, build_network, join_models, load_model, normalise, save_model
 from marssep.spectral import SpectralSettings
 
+
+def _tiny(architecture: Literal["film_unet", "unet", "ensemble"], **network: Any) -> ModelConfig:
+    grid = SpectralSettings(n_bands=32)
+    return ModelConfig(
+        architecture=architecture, network=network, spectral=grid, encoder="tiny", query_dimension=16, chunk_steps=32
+    )
+
+
+_SMALL = {"channels": [8, 12], "query_channels": 8}
+_THREE_LEVELS = {"channels": [8, 12, 16], "query_channels": 8, "maps": 5}
 TINY = {
-    "film_unet": ModelConfig(
-        network={"channels": [8, 12], "query_channels": 8},
-        spectral=SpectralSettings(n_bands=32),
-        encoder="tiny",
-        query_dimension=16,
-        chunk_steps=32,
-    ),
-    "film_unet, shared": ModelConfig(
-        network={"channels": [8, 12, 16], "query_channels": 8, "shared": 1, "maps": 5},
-        spectral=SpectralSettings(n_bands=32),
-        encoder="tiny",
-        query_dimension=16,
-        chunk_steps=32,
-    ),
-    "film_unet, all shared": ModelConfig(
-        network={"channels": [8, 12, 16], "query_channels": 8, "shared": 2, "maps": 5},
-        spectral=SpectralSettings(n_bands=32),
-        encoder="tiny",
-        query_dimension=16,
-        chunk_steps=32,
-    ),
-    "unet": ModelConfig(
-        architecture="unet",
-        network={"width": 4, "n_maps": 4, "levels": 3},
-        spectral=SpectralSettings(n_bands=32),
-        encoder="tiny",
-        query_dimension=16,
-        chunk_steps=32,
-    ),
-    "ensemble": ModelConfig(
-        architecture="ensemble",
-        network={"members": [{"channels": [8, 12], "query_channels": 8}, {"channels": [4, 8], "query_channels": 4}]},
-        spectral=SpectralSettings(n_bands=32),
-        encoder="tiny",
-        query_dimension=16,
-        chunk_steps=32,
-    ),
+    "film_unet": _tiny("film_unet", **_SMALL),
+    "film_unet, shared": _tiny("film_unet", **_THREE_LEVELS, shared=1),
+    "film_unet, all shared": _tiny("film_unet", **_THREE_LEVELS, shared=2),
+    "unet": _tiny("unet", width=4, n_maps=4, levels=3),
+    "ensemble": _tiny("ensemble", members=[_SMALL, {"channels": [4, 8], "query_channels": 4}]),
 }
 
 
