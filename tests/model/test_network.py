@@ -9,6 +9,7 @@ import torch
 
 from marssep.errors import ModelError, SettingsError
 from marssep.model import ARCHITECTURES, ModelConfig, build_network, join_models, load_model, normalise, save_model
+from marssep.model.film_unet import FilmUNet
 from marssep.spectral import SpectralSettings
 
 
@@ -37,6 +38,43 @@ def test_every_architecture_is_tested() -> None:
 def test_sharing_more_levels_than_there_are_is_refused() -> None:
     with pytest.raises(SettingsError, match="shared = 2, but the decoder has 1 levels"):
         build_network(TINY["film_unet"].model_copy(update={"network": {"channels": [8, 12], "shared": 2}}))
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_shared_levels_start_as_what_no_query_changes(before: int) -> None:
+    torch.manual_seed(0)
+    config = TINY["film_unet, all shared"]
+    old, new = (build_network(_with_shared(config, shared=shared)).eval() for shared in (before, 2))
+    assert isinstance(old, FilmUNet)
+    assert isinstance(new, FilmUNet)
+    for module in old.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.weight)
+            torch.nn.init.normal_(module.bias)
+    random = new.adopt(old)
+    assert {name.split(".")[0] for name in random} == {"head", "weights", "presence"}
+    hidden, skip = torch.randn(1, 12, 4, 4), torch.randn(1, 8, 8, 8)
+    ups = [*old.decoder, *old.common]
+    condition = torch.randn(1, 8)
+    for module in old.decoder.modules():  # of a query that scales and shifts by the biases alone
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.zeros_(module.weight)
+    old_up = ups[-1](hidden, skip, condition if before == 0 else None)
+    torch.testing.assert_close(new.common[-1](hidden, skip, None), old_up)
+
+
+@pytest.mark.parametrize("wrong", [{"shared": 0}, {"shared": 2, "query_channels": 4}])
+def test_only_more_shared_levels_can_be_adopted(wrong: dict[str, int]) -> None:
+    old = build_network(TINY["film_unet, shared"])
+    new = build_network(_with_shared(TINY["film_unet, shared"], **wrong))
+    assert isinstance(old, FilmUNet)
+    assert isinstance(new, FilmUNet)
+    with pytest.raises(ValueError, match="only shared levels may be added"):
+        new.adopt(old)
+
+
+def _with_shared(config: ModelConfig, **changed: int) -> ModelConfig:
+    return config.model_copy(update={"network": {**config.network, **changed}})
 
 
 @pytest.mark.parametrize("name", TINY)

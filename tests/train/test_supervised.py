@@ -121,6 +121,18 @@ def test_a_run_may_start_from_a_model(corpus: Corpus, bank: EmbeddingBank, tmp_p
             torch.testing.assert_close(state[f"network.{key}"], value, rtol=0, atol=0)
 
 
+def test_a_run_may_start_from_a_model_that_shares_fewer_levels(
+    corpus: Corpus, bank: EmbeddingBank, tmp_path: Path
+) -> None:
+    _run(corpus, bank, tmp_path / "first", overrides=("steps=1",))
+    start = tmp_path / "first" / "last"
+    still = (f'start="{start}"', "steps=1", "optimiser.learning_rate=0.0", "model.network.shared=1")
+    state = _run(corpus, bank, tmp_path / "second", overrides=still)
+    before = load_file(start / "model.safetensors")
+    for key in ("encoder.0.down.weight", "bottleneck.film.weight"):
+        torch.testing.assert_close(state[f"network.{key}"], before[key], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

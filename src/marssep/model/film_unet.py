@@ -18,6 +18,8 @@ from marssep.model.network import MaskNetwork, MaskOutput
 from marssep.settings import Settings
 from marssep.spectral import SpectralSettings
 
+_DECODERS_END = ("head.", "weights.", "presence.")
+
 
 class FilmUNetSettings(Settings):
     """Size of a `film_unet`."""
@@ -115,6 +117,51 @@ class FilmUNet(MaskNetwork):
         weights = weights.permute(0, 2, 3, 1).unflatten(0, (-1, n_queries)).permute(0, 2, 3, 4, 1)
         weighed = maps @ weights[..., 1:, :] + weights[..., :1, :]
         return weighed.permute(0, 4, 3, 1, 2).flatten(0, 1)
+
+    def shares_more(self, other: "FilmUNet") -> bool:
+        """Whether more levels are shared than in the other network."""
+        return self.settings.shared > other.settings.shared
+
+    @torch.no_grad()
+    def adopt(self, other: "FilmUNet") -> tuple[str, ...]:
+        """Take over the weights of a network with fewer shared levels and otherwise the same sizes.
+
+        A level that is shared from now on keeps its convolutions, and of what the query did to it the part that no
+        query changes. What reads the decoder's end (masks, maps, presence) keeps its random weights.
+
+        Args:
+            other: the network that was trained.
+
+        Returns:
+            names of the parameters that stay random.
+
+        Raises:
+            ValueError: if the two differ in more than that.
+        """
+        common = {"shared": 0, "maps": 0}
+        ours, theirs = (each.settings.model_dump() | common for each in (self, other))
+        if ours != theirs or self.n_bands != other.n_bands or self.settings.shared <= other.settings.shared:
+            raise ValueError(f"{other.settings} cannot become {self.settings}: only shared levels may be added.")
+        state, own = other.state_dict(), self.state_dict()
+        sources = {name: self._name_in(other, name) for name in own if not name.startswith(_DECODERS_END)}
+        taken = {name: state[source].clone() for name, source in sources.items()}
+        for name in (name for name in taken if name.startswith("common.") and name.endswith("norm.weight")):
+            film = state.get(sources[name].replace("norm.weight", "film.bias"))
+            if film is not None:
+                scale, shift = film.chunk(2)
+                bias = name.replace("weight", "bias")
+                taken[name] *= 1.0 + scale
+                taken[bias] = taken[bias] * (1.0 + scale) + shift
+        self.load_state_dict(own | taken)
+        return tuple(name for name, _ in self.named_parameters() if name not in taken)
+
+    def _name_in(self, other: "FilmUNet", name: str) -> str:
+        """Name of the same weights in a network with fewer shared levels."""
+        if not name.startswith("common."):
+            return name
+        _, level, rest = name.split(".", 2)
+        place, own = len(self.decoder) + int(level), len(other.decoder)
+        return f"decoder.{place}.{rest}" if place < own else f"common.{place - own}.{rest}"
 
     @torch.no_grad()
     def sharpen(self, factor: float) -> None:

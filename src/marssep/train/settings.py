@@ -101,7 +101,8 @@ class SupervisedSettings(Settings):
     model: ModelConfig = ModelConfig()
     """Network, spectral grid and query encoder."""
     start: str | None = None
-    """Model (a shipped one's name or a folder) whose weights the run starts from; None starts from random ones."""
+    """Model (a shipped one's name or a folder) whose weights the run starts from; None starts from random ones.
+    A `film_unet` may start from one that shares fewer decoder levels."""
     teacher: str | None = None
     """Model (a shipped one's name or a folder) whose answers are learnt beside the true ones; None for none."""
     mixing: MixingSettings = MixingSettings(speed=0.12)

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from marssep.corpus.store import Corpus
 from marssep.errors import OutputError, SettingsError
 from marssep.model import LoadedModel, MaskNetwork, ModelConfig, build_network, load_model, save_model
+from marssep.model.film_unet import FilmUNet
 from marssep.model.unet import UNet
 from marssep.spectral import Spectrogram
 from marssep.train.averaging import averaged
@@ -324,8 +325,12 @@ def first_network(settings: SupervisedSettings, start: LoadedModel | None) -> Ma
     fields = ("architecture", "encoder", "spectral", "query_dimension")
     require_same_ears(start.config, settings, role="start", fields=fields)
     try:
-        network.load_state_dict(start.network.state_dict())
-    except RuntimeError as error:
+        theirs = start.network
+        if isinstance(network, FilmUNet) and isinstance(theirs, FilmUNet) and network.shares_more(theirs):
+            network.adopt(theirs)
+        else:
+            network.load_state_dict(start.network.state_dict())
+    except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise SettingsError(
             f"start = {settings.start!r}: its network has another size than model.network ({reason})."
