@@ -31,7 +31,9 @@ def test_a_run_is_released(tmp_path: Path) -> None:
     write_list(listed, [sampler.draw(index, n_sources=2) for index in range(4)])
     preset = load_preset("smoke", ["steps=2", f'validation.lists=["{listed}"]', "validation.mixtures=2"])
     train_supervised(preset, corpus=corpus, bank=bank, output=tmp_path / "run", quiet=True)
-    settings = ReleaseSettings(lists=(str(listed),), scales=(1.0, 2.0), mixtures=4)
+    crowd = tmp_path / "val-3.jsonl"
+    write_list(crowd, [sampler.draw(index, n_sources=3) for index in range(3)])
+    settings = ReleaseSettings(lists=(str(listed),), crowded=(str(crowd),), scales=(1.0, 2.0), mixtures=4)
     parts = {"corpus": corpus, "encoder": encoder, "bank": bank, "settings": settings}
     decided = release(tmp_path / "run", tmp_path / "model", **parts)
     assert set(decided.tried) == {"1", "2"}
@@ -39,6 +41,7 @@ def test_a_run_is_released(tmp_path: Path) -> None:
     assert decided.weights_tried[decided.weights] == max(decided.weights_tried.values())
     model = load_model(tmp_path / "model")
     assert model.config.presence_threshold == pytest.approx(decided.presence.threshold, abs=1e-4)
+    assert decided.presence.n_present == 4 * 2 + 3 * 3
     assert model.card["data"]["recordings"] == 8
     assert model.card["classes"] == ["chirp", "clicks", "noise", "tone"]
     assert model.card["training"]["settings"]["steps"] == 2

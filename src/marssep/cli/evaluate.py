@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _OUTPUT = Group("Output")
 _WHO = Group("Who is scored")
 _RUN = Group("Run")
-_LISTS = {"test": "open-test", "val": "open-val", "test-3": "open-test-3", "test-4": "open-test-4"}
+_LISTS = {name: f"open-{name}" for name in ("test", "val", "test-3", "val-3", "test-4", "val-4")}
 _UNNAMED = {"best", "last"}  # folders inside a training run's: the run has the better name
 
 
@@ -105,7 +105,7 @@ def evaluate(
     Args:
         corpus: Folder with a manifest that the lists were made for (repeatable); see `marssep data build`.
         protocol: open-test, vggsound-clean+, music-clean+, esc50-mix, fuss, demand, musdb-like, open-val, esc10-val.
-        split: A single list instead of a protocol: test, val, test-3, test-4, or the name or path of a list.
+        split: A single list instead of a protocol: test, val, test-3, val-3, test-4, val-4, or the name or path of a list.
         data: Folder of another corpus than ours, for the protocols that need one; see docs/evaluation.md.
         who: Whom to compare.
         run: How it is done.

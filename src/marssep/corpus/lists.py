@@ -39,6 +39,8 @@ class ListRecipe:
 RECIPES = {
     "open-val": ListRecipe("val", "val", 2, 250, 101),
     "esc10-val": ListRecipe("esc10-val", "test", 2, 250, 102),
+    "open-val-3": ListRecipe("val", "val", 3, 100, 103),
+    "open-val-4": ListRecipe("val", "val", 4, 100, 104),
     "open-test": ListRecipe("test", "test", 2, 500, 201),
     "open-test-3": ListRecipe("test", "test", 3, 200, 202),
     "open-test-4": ListRecipe("test", "test", 4, 200, 203),
