@@ -105,7 +105,7 @@ def evaluate(
     Args:
         corpus: Folder with a manifest that the lists were made for (repeatable); see `marssep data build`.
         protocol: open-test, vggsound-clean+, music-clean+, esc50-mix, fuss, demand, musdb-like, open-val, esc10-val.
-        split: A single list instead of a protocol: test, val, test-3, val-3, test-4, val-4, or the name or path of a list.
+        split: A single list instead of a protocol: test, test-3, test-4, val, val-3, val-4, or a list by name or path.
         data: Folder of another corpus than ours, for the protocols that need one; see docs/evaluation.md.
         who: Whom to compare.
         run: How it is done.
