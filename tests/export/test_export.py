@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from marssep import Separator
-from marssep.audio import write_audio
+from marssep.audio import read_audio, write_audio
 from marssep.errors import ModelError, OutputError, UsageError
 from marssep.export import ExportSettings, export_model
 from marssep.export.graphs import audio_trunk_graph, head_graph
@@ -91,6 +91,19 @@ def test_the_graph_takes_any_number_of_chunks_and_queries(pair):
         logits, presence = runtime._network_outputs(power.numpy(), query.numpy())
         np.testing.assert_allclose(logits, wanted.logits, atol=1e-4)
         np.testing.assert_allclose(presence, wanted.presence, atol=1e-4)
+
+
+@pytest.mark.parametrize("gate", [True, False])
+def test_files_are_separated_as_arrays_are(pair, gate, tmp_path):
+    recording = _recording(25.0)
+    write_audio(tmp_path / "in.wav", recording, sample_rate=11025)
+    runtime = Runtime.load(pair[1], threads=1)
+    wanted = runtime.separate((recording, 11025), text="rain", gate=gate)
+    made = runtime.separate_file(tmp_path / "in.wav", tmp_path / "out", name="in.rain", text="rain", gate=gate)
+    for part, path in made.files.items():
+        np.testing.assert_allclose(read_audio(path).waveform, getattr(wanted, part), atol=1e-7)
+    assert (made.presence, made.present) == (wanted.presence, wanted.present)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["in.rain.residual.wav", "in.rain.target.wav"]
 
 
 def test_silence_gives_silence(pair):

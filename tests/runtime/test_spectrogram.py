@@ -7,9 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marssep.runtime import spectrogram as module
-from marssep.runtime.chunks import chunk_starts
 from marssep.runtime.spectrogram import PlainSpectrogram
-from marssep.separate import chunks as torch_chunks
 from marssep.separate.blocks import apply_mask, grid_power
 from marssep.spectral import SpectralSettings, Spectrogram
 
@@ -27,15 +25,25 @@ def _noise(channels, length, seed=0):
     return (0.1 * np.random.default_rng(seed).standard_normal((channels, length))).astype(np.float32)
 
 
+def _power(plain, waveform):
+    return np.concatenate([plain.power(*each) for each in plain.walk([waveform])], axis=1)
+
+
+def _masked(plain, waveform, mask):
+    walked = plain.walk([waveform])
+    made = [plain.masked(block, excerpt, mask[:, plain.columns(excerpt, block)]) for block, excerpt in walked]
+    return np.concatenate(made, axis=1)
+
+
 @given(settings=_SETTINGS, rate=_RATES, length=st.integers(1, 60000), channels=st.integers(1, 3))
 def test_grid_and_masked_sound_are_those_of_torch(settings, rate, length, channels):
     waveform = _noise(channels, length)
     plain, reference = PlainSpectrogram(settings, rate), Spectrogram(settings)
-    power = plain.grid_power(waveform)
+    power = _power(plain, waveform)
     wanted = grid_power(torch.from_numpy(waveform), rate, reference).numpy()
     np.testing.assert_allclose(power, wanted, rtol=2e-3, atol=1e-6 * wanted.max())
     mask = np.random.default_rng(1).random(power.shape).astype(np.float32)
-    made = plain.apply_mask(waveform, mask)
+    made = _masked(plain, waveform, mask)
     wanted = apply_mask(torch.from_numpy(waveform), torch.from_numpy(mask), rate, reference).numpy()
     np.testing.assert_allclose(made, wanted, atol=2e-6)
 
@@ -45,9 +53,9 @@ def test_blocks_do_not_show(monkeypatch, length):
     waveform = _noise(2, length)
     mask = np.random.default_rng(1).random((32, 2000)).astype(np.float32)
     plain = PlainSpectrogram(SpectralSettings(n_bands=32), 16000)
-    whole = plain.grid_power(waveform), plain.apply_mask(waveform, mask)
+    whole = _power(plain, waveform), _masked(plain, waveform, mask)
     monkeypatch.setattr(module, "BLOCK_SECONDS", 1.0)
-    blocks = plain.grid_power(waveform), plain.apply_mask(waveform, mask)
+    blocks = _power(plain, waveform), _masked(plain, waveform, mask)
     np.testing.assert_allclose(blocks[0], whole[0], rtol=1e-5)
     np.testing.assert_allclose(blocks[1], whole[1], atol=1e-6)
 
@@ -55,11 +63,5 @@ def test_blocks_do_not_show(monkeypatch, length):
 def test_a_mask_of_ones_gives_the_recording():
     waveform = _noise(2, 30000)
     plain = PlainSpectrogram(SpectralSettings(max_frequency=24000.0), 44100)
-    made = plain.apply_mask(waveform, np.ones((128, plain.n_steps(30000)), np.float32))
+    made = _masked(plain, waveform, np.ones((128, 30000), np.float32))
     np.testing.assert_allclose(made, waveform, atol=1e-6)
-
-
-@given(st.integers(1, 5000), st.integers(1, 300))
-def test_chunks_start_where_those_of_torch_do(n_steps, chunk_steps):
-    made = chunk_starts(n_steps, chunk_steps, torch_chunks.OVERLAP)
-    assert made.tolist() == torch_chunks.chunk_starts(n_steps, chunk_steps).tolist()

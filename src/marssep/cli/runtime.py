@@ -43,12 +43,14 @@ def runtime(
     failed = 0
     for path in inputs:
         try:
-            result = loaded.separate(path, text=text, audio=audio, negative=negative)
+            name = f"{path.stem}.{query}"
+            result = loaded.separate_file(path, output, name=name, text=text, audio=audio, negative=negative)
         except InputError as error:  # one bad file does not stop the others
             print(f"marssep: {error}", file=sys.stderr)
             failed += 1
             continue
-        files = result.save(output, name=f"{path.stem}.{query}")
         row = {"input": str(path), "presence": round(result.presence, 6), "present": result.present}
-        print(json.dumps(row | {part: str(file) for part, file in files.items()}, ensure_ascii=False), flush=True)
+        print(
+            json.dumps(row | {part: str(file) for part, file in result.files.items()}, ensure_ascii=False), flush=True
+        )
     return 1 if failed else 0

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -15,62 +14,82 @@ Network = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Power `[b, bands, chunk]` and queries `[b, q, d]` to mask logits `[b, q, bands, chunk]` and presence `[b, q]`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """What the network says of a whole recording.
-
-    Attributes:
-        mask: in [0, 1].
-        presence: logit of the sound being there; minus infinity in digital silence.
-    """
-
-    mask: Float32[np.ndarray, "bands steps"]
-    presence: float
-
-
-def propose(
-    network: Network,
-    power: Float32[np.ndarray, "bands steps"],
-    query: Float32[np.ndarray, "q d"],
-    config: RuntimeConfig,
-) -> Proposal:
-    """Run the network over the grid of a recording.
+class Listener:
+    """The network over a recording whose columns come in order; what is finished of the mask comes out.
 
     Args:
         network: the exported one.
-        power: of the mixture on the grid, at any level.
         query: the target's embedding and, as an optional second row, that of a sound to remove.
         config: of the exported model.
     """
-    if not power.any():  # digital silence: nothing is there
-        return Proposal(np.zeros_like(power), -math.inf)
-    n_steps, size = power.shape[1], config.chunk_steps
-    starts = chunk_starts(n_steps, size, config.overlap)
-    padded = np.pad(power, ((0, 0), (0, max(0, size - n_steps))))
-    level = np.array([padded[:, start : start + size].mean() for start in starts])
-    total, weights = np.zeros_like(padded), np.zeros(padded.shape[1], dtype=np.float32)
-    ramp = np.arange(1, size + 1, dtype=np.float32)
-    weight = np.minimum(ramp, ramp[::-1])
-    presence = -math.inf
-    for first in range(0, len(starts), _BATCH):
-        batch = starts[first : first + _BATCH]
-        chunks = np.stack([padded[:, start : start + size] for start in batch])
-        logits, heard = network(chunks * _normalise(chunks), np.repeat(query[None], len(batch), axis=0))
-        for k, start in enumerate(batch):
-            total[:, start : start + size] += _mask(logits[k], config.others) * weight
-            weights[start : start + size] += weight
-            if level[first + k] >= config.quiet * level.max():
-                presence = max(presence, float(heard[k, 0]))
-    return Proposal(np.clip((total / weights)[:, :n_steps], 0.0, 1.0), presence)
 
+    def __init__(self, network: Network, query: Float32[np.ndarray, "q d"], config: RuntimeConfig) -> None:
+        self._network, self._query, self._config = network, query, config
+        self._size = config.chunk_steps
+        self._hop = max(1, round(self._size * (1.0 - config.overlap)))
+        self._power = self._total = np.zeros((0, 0), dtype=np.float32)  # from column `_first` on
+        self._weights = np.zeros(0, dtype=np.float32)
+        self._first = self._next = 0
+        self._heard: list[tuple[float, float]] = []
 
-def chunk_starts(n_steps: int, chunk_steps: int, overlap: float) -> Int64[np.ndarray, " k"]:
-    """First columns of the chunks of `n_steps` columns; each shares at least `overlap` with the next."""
-    if n_steps <= chunk_steps:
-        return np.zeros(1, dtype=np.int64)
-    room = n_steps - chunk_steps
-    starts = np.arange(0, room + 1, max(1, round(chunk_steps * (1.0 - overlap))))
-    return starts if starts[-1] == room else np.append(starts, room)
+    @property
+    def presence(self) -> float:
+        """Largest logit of the sound being there over the chunks that can be heard; minus infinity in silence."""
+        loudest = max(level for level, _ in self._heard)
+        if not loudest:
+            return -math.inf
+        return max(logit for level, logit in self._heard if level >= self._config.quiet * loudest)
+
+    def push(self, columns: Float32[np.ndarray, "bands _"]) -> Float32[np.ndarray, "bands _"]:
+        """Take more columns of power, at any level."""
+        self._extend(columns)
+        end = self._first + self._power.shape[1]
+        starts = np.arange(self._next, end - self._size + 1, self._hop)
+        self._hear(starts)
+        if len(starts):
+            self._next = int(starts[-1]) + self._hop
+            return self._take(int(starts[-1]))  # no chunk to come begins before
+        return self._take(self._first)
+
+    def finish(self) -> Float32[np.ndarray, "bands _"]:
+        """The rest, once all columns have come."""
+        end = self._first + self._power.shape[1]
+        room = max(0, end - self._size)
+        if end < self._size:
+            self._extend(np.zeros((len(self._power), self._size - end), dtype=np.float32))
+        if room > self._next - self._hop:
+            self._hear(np.array([room]))
+        return self._take(end)
+
+    def _extend(self, columns: np.ndarray) -> None:
+        if not self._power.size:
+            self._power = self._total = np.zeros((len(columns), 0), dtype=np.float32)
+        self._power = np.concatenate([self._power, columns], axis=1)
+        self._total = np.concatenate([self._total, np.zeros_like(columns)], axis=1)
+        self._weights = np.append(self._weights, np.zeros(columns.shape[1], dtype=np.float32))
+
+    def _hear(self, starts: Int64[np.ndarray, " k"]) -> None:
+        ramp = np.arange(1, self._size + 1, dtype=np.float32)
+        weight = np.minimum(ramp, ramp[::-1])
+        for first in range(0, len(starts), _BATCH):
+            places = [slice(start - self._first, start - self._first + self._size) for start in starts[first:][:_BATCH]]
+            chunks = np.stack([self._power[:, place] for place in places])
+            query = np.repeat(self._query[None], len(chunks), axis=0)
+            logits, heard = self._network(chunks * _normalise(chunks), query)
+            for place, chunk, answer, presence in zip(places, chunks, logits, heard, strict=True):
+                self._total[:, place] += _mask(answer, self._config.others) * weight
+                self._weights[place] += weight
+                self._heard.append((float(chunk.mean()), float(presence[0])))
+
+    def _take(self, end: int) -> Float32[np.ndarray, "bands _"]:
+        """The mask up to column `end`; what is before it is forgotten."""
+        count = end - self._first
+        mask = self._total[:, :count] / self._weights[:count]
+        self._power, self._total, self._weights = (
+            each[..., count:].copy() for each in (self._power, self._total, self._weights)
+        )
+        self._first = end
+        return np.clip(mask, 0.0, 1.0)
 
 
 def _normalise(power: Float32[np.ndarray, "b bands chunk"]) -> Float32[np.ndarray, "b 1 1"]:

@@ -10,13 +10,13 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float32
 
-from marssep.audio import Audio, check_waveform, read_audio, to_mono, write_audio
+from marssep.audio import Audio, AudioFile, AudioWriter, check_waveform, read_audio, to_mono, write_audio
 from marssep.errors import ModelError, OutputError, UsageError
-from marssep.runtime.chunks import propose
 from marssep.runtime.encoders import AudioEncoder, Graph, TextEncoder
 from marssep.runtime.folder import RuntimeConfig, checked_file, read_config
-from marssep.runtime.levels import loudest_db
-from marssep.runtime.spectrogram import PlainSpectrogram
+from marssep.runtime.streaming import Source, Stream
+
+_PIECE = 1 << 16  # samples read at once
 
 Recording = str | os.PathLike[str] | tuple[np.ndarray, int] | Audio
 """A file, or a waveform `[n]` or `[c, n]` with its sample rate in hertz."""
@@ -53,15 +53,25 @@ class RuntimeSeparation:
         Raises:
             OutputError: if the folder cannot be made or written to.
         """
-        folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{folder}: cannot make this output folder ({error.strerror}); choose another.") from None
-        files = {part: folder / f"{name}.{part}.wav" for part in ("target", "residual")}
+        files = _files(Path(folder), name)
         for part, path in files.items():
             write_audio(path, getattr(self, part), sample_rate=self.sample_rate)
         return files
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeFiles:
+    """What was written for a recording.
+
+    Attributes:
+        files: `target` and `residual`, with their paths.
+        presence: probability that the sound is in the recording.
+        present: whether presence reached the model's threshold.
+    """
+
+    files: dict[str, Path]
+    presence: float
+    present: bool
 
 
 class Runtime:
@@ -122,20 +132,70 @@ class Runtime:
             ModelError: if what the query needs was not exported.
             UsageError: unless exactly one of text, audio and embedding is given.
         """
-        query = [self._query(text, audio, embedding)]
-        if negative is not None:
-            query.append(self.embed_text(negative))
-        source = _load(input)
-        waveform, config = source.waveform, self.config.presence
-        spectrogram = PlainSpectrogram(self.config.spectral, source.sample_rate)
-        proposal = propose(self._network_outputs, spectrogram.grid_power(waveform), np.stack(query), self.config)
-        target = spectrogram.apply_mask(waveform, proposal.mask)
-        presence = self._presence(proposal.presence, target, source.sample_rate, query[0])
-        seconds = self.config.chunk_steps * self.config.spectral.step_seconds
-        level = loudest_db(target, waveform, source.sample_rate, seconds=seconds, quiet=self.config.quiet)
-        if gate and presence < (config.quiet_threshold if level <= -config.quiet_db else config.threshold):
-            target *= np.float32(10.0 ** (-config.absent_attenuation_db / 20.0))
-        return RuntimeSeparation(target, waveform - target, presence, presence >= config.threshold, source.sample_rate)
+        query = self._asked(text, audio, embedding, negative)
+        given = _load(input)
+        waveform = given.waveform
+        with Stream(Source("recording", given.sample_rate, lambda: [waveform]), self.config) as stream:
+            logit = stream.propose(self._network_outputs, query)
+            target = np.concatenate([target for target, _ in stream.render()], axis=1)
+            presence, gain = self._judge(stream, logit, query[0], given.sample_rate)
+        if gate:
+            target *= gain
+        present = presence >= self.config.presence.threshold
+        return RuntimeSeparation(target, waveform - target, presence, present, given.sample_rate)
+
+    def separate_file(
+        self,
+        path: str | os.PathLike[str],
+        folder: str | os.PathLike[str],
+        *,
+        name: str,
+        text: str | None = None,
+        audio: Recording | None = None,
+        embedding: Float32[np.ndarray, " d"] | None = None,
+        negative: str | None = None,
+        gate: bool = True,
+    ) -> RuntimeFiles:
+        """As `separate`, from file to files of 32-bit float, in constant memory whatever the length.
+
+        Args:
+            path: of the recording.
+            folder: made if missing.
+            name: `NAME.target.wav` and `NAME.residual.wav` are written, and appear once they are complete.
+            text: as in `separate`, like the rest.
+            audio: see `separate`.
+            embedding: see `separate`.
+            negative: see `separate`.
+            gate: see `separate`.
+
+        Raises:
+            InputError: if the recording or the example cannot be used.
+            ModelError: if what the query needs was not exported.
+            OutputError: if the folder cannot be made or written to.
+            UsageError: unless exactly one of text, audio and embedding is given.
+        """
+        query = self._asked(text, audio, embedding, negative)
+        with AudioFile(path) as file:
+            source = Source(file.name, file.sample_rate, lambda: file.blocks(_PIECE))
+            with Stream(source, self.config) as stream:
+                logit = stream.propose(self._network_outputs, query)
+                files = _files(Path(folder), name)
+                shape = {"sample_rate": file.sample_rate, "channels": file.channels, "frames": stream.length}
+                target, residual = files.values()
+                gain = np.float32(1.0)
+                while True:  # twice if the gate closes, which is known once all of the target was listened to
+                    with AudioWriter(target, **shape) as wanted, AudioWriter(residual, **shape) as rest:
+                        for made, recording in stream.render():
+                            wanted.write(gain * made)
+                            rest.write(recording - gain * made)
+                        presence, closed = self._judge(stream, logit, query[0], file.sample_rate)
+                        if not gate or gain == closed:
+                            for writer in (wanted, rest):
+                                writer.finish()
+                            for writer in (wanted, rest):
+                                writer.publish()
+                            return RuntimeFiles(files, presence, presence >= self.config.presence.threshold)
+                    gain = closed
 
     def embed_text(self, text: str) -> Float32[np.ndarray, " d"]:
         """Embedding of a stored query or, if the text encoder was exported, of any words.
@@ -166,6 +226,12 @@ class Runtime:
         source = _load(audio)
         return self._audio_encoder().embed(to_mono(source.waveform), source.sample_rate)
 
+    def _asked(
+        self, text: str | None, audio: Recording | None, embedding: np.ndarray | None, negative: str | None
+    ) -> Float32[np.ndarray, "q d"]:
+        query = [self._query(text, audio, embedding)]
+        return np.stack(query if negative is None else [*query, self.embed_text(negative)])
+
     def _query(
         self, text: str | None, audio: Recording | None, embedding: np.ndarray | None
     ) -> Float32[np.ndarray, " d"]:
@@ -180,27 +246,23 @@ class Runtime:
             raise UsageError(f"A query embedding has {self.config.query_dimension} numbers, not {list(made.shape)}.")
         return made
 
-    def _presence(self, logit: float, target: np.ndarray, sample_rate: int, query: np.ndarray) -> float:
-        """As `marssep.separate.presence` has it."""
+    def _judge(self, stream: Stream, logit: float, query: np.ndarray, sample_rate: int) -> tuple[float, np.float32]:
+        """Presence, and the gate's factor for the target, as `marssep.separate.presence` has them."""
         config = self.config.presence
-        if logit == -math.inf:
-            return 0.0
-        match = self._listen(target, sample_rate, query) if config.match else 0.0
-        evidence = config.bias + config.network * logit + config.match * match
-        return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, evidence))))
-
-    def _listen(self, target: np.ndarray, sample_rate: int, query: np.ndarray) -> float:
-        """Largest cosine between the query and the loudest stretches of the target."""
-        mono = target.mean(0)
         seconds = self.config.chunk_steps * self.config.spectral.step_seconds
-        size = min(len(mono), max(1, round(seconds * sample_rate)))
-        starts = np.minimum(np.arange(0, len(mono), size), len(mono) - size)  # the last ends with the recording
-        levels = [float(np.square(mono[start : start + size]).mean()) for start in starts]
-        loudest = np.argsort(levels)[::-1][: self.config.windows]
+        level = stream.levels.loudest_db(seconds=seconds, quiet=self.config.quiet)
+        presence = 0.0
+        if logit != -math.inf:
+            match = self._listen(stream, sample_rate, query) if config.match else 0.0
+            evidence = config.bias + config.network * logit + config.match * match
+            presence = 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, evidence))))
+        closed = presence < (config.quiet_threshold if level <= -config.quiet_db else config.threshold)
+        return presence, np.float32(10.0 ** (-config.absent_attenuation_db / 20.0) if closed else 1.0)
+
+    def _listen(self, stream: Stream, sample_rate: int, query: np.ndarray) -> float:
+        """Largest cosine between the query and the loudest stretches of the target."""
         encoder = self._audio_encoder()
-        return max(
-            float(encoder.embed(mono[start : start + size], sample_rate) @ query) for start in starts[loudest].tolist()
-        )
+        return max(float(encoder.embed(stretch, sample_rate) @ query) for stretch in stream.loudest.found())
 
     def _network_outputs(self, power: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits, presence = self._network({"power": power, "query": query})
@@ -221,6 +283,14 @@ class Runtime:
             return {}
         with np.load(checked_file(self.folder, self.config, "queries"), allow_pickle=False) as stored:
             return dict(zip(self.config.queries, stored["embeddings"].astype(np.float32), strict=True))
+
+
+def _files(folder: Path, name: str) -> dict[str, Path]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot make this output folder ({error.strerror}); choose another.") from None
+    return {part: folder / f"{name}.{part}.wav" for part in ("target", "residual")}
 
 
 def _graph(path: Path, threads: int | None) -> Graph:

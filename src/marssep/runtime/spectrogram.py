@@ -4,27 +4,17 @@ A second implementation on purpose: it must not import torch, and the tests hold
 """
 
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from jaxtyping import Complex64, Float32
 from scipy import fft
 
 from marssep.spectral.settings import SpectralSettings
+from marssep.spectral.walking import Block, walk
 
 BLOCK_SECONDS = 10.0
 """Kept part of a block: 25 MB of spectrogram for stereo at 44.1 kHz."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """Kept samples `[start, stop)` of a recording, with `left` and `right` samples of context."""
-
-    start: int
-    stop: int
-    left: int
-    right: int
 
 
 class PlainSpectrogram:
@@ -46,50 +36,46 @@ class PlainSpectrogram:
         self.window = _hann(self.n_fft)
         self.interpolation = _interpolation(settings, sample_rate, self.n_fft)
 
-    def n_steps(self, length: int) -> int:
-        """Grid columns of a recording of `length` samples."""
-        return -(-(1 + length // self.hop_length) // self.settings.frames_per_step)
+    def walk(self, pieces: Iterable[Float32[np.ndarray, "c _"]]) -> Iterator[tuple[Block, Float32[np.ndarray, "c n"]]]:
+        """A recording that comes in pieces of any length as blocks with their context."""
+        return walk(
+            pieces,
+            step=self.step,
+            window=self.n_fft,
+            kept=lambda _: BLOCK_SECONDS * self.sample_rate,
+            join=lambda parts: np.concatenate(parts, axis=1),
+        )
 
-    def grid_power(self, waveform: Float32[np.ndarray, "c n"]) -> Float32[np.ndarray, "bands steps"]:
-        """Mean power per grid cell, averaged over the channels."""
+    def power(self, block: Block, excerpt: Float32[np.ndarray, "c n"]) -> Float32[np.ndarray, "bands steps"]:
+        """Mean power per grid cell in the columns that belong to a block, averaged over the channels."""
         weight = self.interpolation.sum(0)
         level = 8.0 / (3.0 * self.n_fft)  # a Hann window of n samples has power 3n/8
         scale = np.where(weight > 1e-6, level / np.maximum(weight, 1e-6), 0.0).astype(np.float32)[:, None]
-        total = self.n_steps(waveform.shape[-1])
-        parts = []
-        for block in self._blocks(waveform.shape[-1]):
-            # Only the frames that the network sees are transformed: every k-th.
-            first = block.start // self.step
-            last = total if block.right == 0 else block.stop // self.step
-            spectrum = self._frames(waveform, range(first * self.step, last * self.step, self.step))
-            power = (np.square(spectrum.real) + np.square(spectrum.imag)).mean(0)
-            parts.append((self.interpolation.T @ power.T) * scale)
-        return np.concatenate(parts, axis=1)
+        # Only the frames that the network sees are transformed: every k-th. The last block keeps those up to the end.
+        if block.right:
+            last = block.left + block.stop - block.start
+        else:
+            last = -(-(1 + excerpt.shape[-1] // self.hop_length) // self.settings.frames_per_step) * self.step
+        spectrum = self._frames(excerpt, range(block.left, last, self.step))
+        power = (np.square(spectrum.real) + np.square(spectrum.imag)).mean(0)
+        made: np.ndarray = (self.interpolation.T @ power.T) * scale
+        return made
 
-    def apply_mask(
-        self, waveform: Float32[np.ndarray, "c n"], mask: Float32[np.ndarray, "bands steps"]
-    ) -> Float32[np.ndarray, "c n"]:
-        """Multiply every channel's STFT by a mask on the grid; exact length, each channel keeps its phase."""
-        masked = np.empty_like(waveform)
-        for block in self._blocks(waveform.shape[-1]):
-            begin, end = block.start - block.left, block.stop + block.right
-            n_frames = 1 + (end - begin) // self.hop_length
-            excerpt = waveform[:, begin:end]
-            spectrum = self._frames(excerpt, range(0, n_frames * self.hop_length, self.hop_length))
-            spectrum *= self._bins(mask, begin // self.step, n_frames)
-            inverse = self._inverse(spectrum, end - begin)
-            masked[:, block.start : block.stop] = inverse[:, block.left : block.left + block.stop - block.start]
-        return masked
+    def columns(self, excerpt: Float32[np.ndarray, "c n"], block: Block) -> slice:
+        """The grid columns that a block's mask is interpolated from."""
+        # One column more than the block has, for the interpolation between its last column and the next.
+        n_steps = -(-(1 + excerpt.shape[-1] // self.hop_length) // self.settings.frames_per_step)
+        return slice(block.first_step, block.first_step + n_steps + 1)
 
-    def _blocks(self, length: int) -> Iterator[_Block]:
-        context = -(-self.n_fft // self.step) * self.step
-        size = max(1, round(BLOCK_SECONDS * self.sample_rate / self.step)) * self.step
-        for start in range(0, length, size):
-            # A rest shorter than the context would be all padding, so it joins the block before it.
-            if start > 0 and length - start < context:
-                return
-            stop = start + size if length - start - size >= context else length
-            yield _Block(start, stop, min(context, start), min(context, length - stop))
+    def masked(
+        self, block: Block, excerpt: Float32[np.ndarray, "c n"], mask: Float32[np.ndarray, "bands steps"]
+    ) -> Float32[np.ndarray, "c _"]:
+        """Kept samples of a block under its `columns` of a mask; each channel keeps its phase."""
+        length = excerpt.shape[-1]
+        n_frames = 1 + length // self.hop_length
+        spectrum = self._frames(excerpt, range(0, n_frames * self.hop_length, self.hop_length))
+        spectrum *= self._bins(mask, n_frames)
+        return self._inverse(spectrum, length)[:, block.kept]
 
     def _frames(self, waveform: Float32[np.ndarray, "c n"], centres: range) -> Complex64[np.ndarray, "c t f"]:
         """Spectra of frames around these samples; beyond both ends there is silence."""
@@ -101,12 +87,10 @@ class PlainSpectrogram:
         framed = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft, axis=1)[:, :: centres.step]
         return fft.rfft(framed * self.window, axis=-1)
 
-    def _bins(
-        self, mask: Float32[np.ndarray, "bands steps"], first_step: int, n_frames: int
-    ) -> Float32[np.ndarray, "t f"]:
+    def _bins(self, mask: Float32[np.ndarray, "bands steps"], n_frames: int) -> Float32[np.ndarray, "t f"]:
         """The mask on frames and bins, linear between grid columns and rows."""
         per_step = self.settings.frames_per_step
-        at = first_step + np.arange(n_frames) / per_step
+        at = np.arange(n_frames) / per_step
         before = np.minimum(at.astype(np.int64), mask.shape[1] - 1)
         after = np.minimum(before + 1, mask.shape[1] - 1)  # the last column holds until the end
         share = (at - np.floor(at)).astype(np.float32)[:, None]

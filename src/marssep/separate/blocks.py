@@ -1,48 +1,19 @@
 """Spectrograms of long recordings in constant memory: blocks with context give the numbers of the whole.
 
-A block's frames are those of the whole recording except where its own zero padding reaches in, which is half a window
-from each end; its inverse is that of the whole where no such frame contributes, a full window from each end. Blocks
-therefore carry a window of context, which is computed and thrown away:
-
-    recording   |----------------------------------------------------|
-    block            |context|====== kept ======|context|
+How blocks lie is said by `marssep.spectral.walking`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from marssep.spectral import Spectrogram
+from marssep.spectral import Spectrogram, walking
+from marssep.spectral.walking import Block
 
 BLOCK_SAMPLES = 1 << 18
 """Kept samples of a block, all channels together: about 40 MB of working memory, and 2.7 s of stereo at 48 kHz."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A stretch of a recording, aligned to grid columns.
-
-    Attributes:
-        start: first kept sample.
-        stop: end of the kept samples.
-        left: samples of context before `start`.
-        right: samples of context after `stop`; 0 at the end of the recording.
-        first_step: grid column at which the block with its context begins.
-    """
-
-    start: int
-    stop: int
-    left: int
-    right: int
-    first_step: int
-
-    @property
-    def kept(self) -> slice:
-        """The kept samples, counted from the beginning of the context."""
-        return slice(self.left, self.left + self.stop - self.start)
 
 
 def walk(
@@ -60,28 +31,13 @@ def walk(
         spectral: its windows are the context, its columns the grid that blocks begin on.
         block_seconds: kept part of a block; memory against speed. By default `BLOCK_SAMPLES` shared by the channels.
     """
-    step = samples_per_step(spectral, sample_rate)
-    context = -(-spectral.n_fft(sample_rate) // step) * step
-    size = held = start = base = 0  # `held` begins at sample `base`, the next block at `start`
-    pending: list[Tensor] = []
-    for piece in pieces:
-        if not size:
-            kept = BLOCK_SAMPLES / len(piece) if block_seconds is None else block_seconds * sample_rate
-            size = max(1, round(kept / step)) * step
-        pending.append(piece)
-        held += piece.shape[-1]
-        # A rest shorter than the context would be all padding, so it joins the block before it.
-        while base + held >= start + size + context:
-            whole = pending[0] if len(pending) == 1 else torch.cat(pending, dim=-1)
-            left = start - base
-            yield Block(start, start + size, left, context, base // step), whole[:, : left + size + context]
-            start += size
-            left = min(context, start)
-            pending = [whole[:, start - left - base :]]
-            base, held = start - left, pending[0].shape[-1]
-    if held > start - base:
-        whole = torch.cat(pending, dim=-1)
-        yield Block(start, base + held, start - base, 0, base // step), whole
+    return walking.walk(
+        pieces,
+        step=samples_per_step(spectral, sample_rate),
+        window=spectral.n_fft(sample_rate),
+        kept=lambda channels: BLOCK_SAMPLES / channels if block_seconds is None else block_seconds * sample_rate,
+        join=lambda parts: torch.cat(list(parts), dim=-1),
+    )
 
 
 def grid_power(

@@ -22,7 +22,7 @@ from marssep.errors import InputError
 from marssep.model import LoadedModel
 from marssep.query import QueryEncoder
 from marssep.separate.asked import Asked
-from marssep.separate.blocks import Block, block_columns, block_power, masked_block, walk
+from marssep.separate.blocks import block_columns, block_power, masked_block, walk
 from marssep.separate.chunks import Fader, Listener, Said
 from marssep.separate.presence import TYPICAL_MATCH, Evidence, Gate, Stretches
 from marssep.separate.progress import Meter, Watch
@@ -30,6 +30,7 @@ from marssep.separate.settling import weigh
 from marssep.separate.sources import Source
 from marssep.separate.spool import MaskSpool
 from marssep.separate.trace import GridLevels, SecondLevels, Trace, loudest_db, over_seconds, shares_db
+from marssep.spectral.walking import Block
 
 _GRID_STEP = float(1 << 23)  # of 24-bit samples
 _STAGES = (("settle", 1.0), ("propose", 2.0), ("render", 2.0))

@@ -1,0 +1,178 @@
+"""A recording's way through an exported model in constant memory, as `marssep.separate.streaming` has it."""
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float32
+
+from marssep.errors import InputError, OutputError
+from marssep.runtime.chunks import Listener, Network
+from marssep.runtime.folder import RuntimeConfig
+from marssep.runtime.levels import SecondLevels
+from marssep.runtime.spectrogram import PlainSpectrogram
+
+_MOST_IN_MEMORY = 1 << 24  # bytes of masks; more lie on the disk
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Samples that can be read more than once.
+
+    Attributes:
+        name: for messages.
+        sample_rate: Hz.
+        pieces: all of them from the beginning, `[c, n]` pieces of any length.
+    """
+
+    name: str
+    sample_rate: int
+    pieces: Callable[[], Iterable[Float32[np.ndarray, "c _"]]]
+
+
+class Stream:
+    """One recording: `propose` first, then `render` as often as wanted.
+
+    Attributes:
+        length: samples per channel; known after `propose`.
+        levels: of target and recording in every second, once a render has ended.
+        loudest: the loudest stretches of the target's mean over the channels, once a render has ended.
+
+    Args:
+        source: the recording.
+        config: of the exported model.
+    """
+
+    def __init__(self, source: Source, config: RuntimeConfig) -> None:
+        self._source, self._config = source, config
+        self._spectrogram = PlainSpectrogram(config.spectral, source.sample_rate)
+        self._masks = _MaskSpool(config.spectral.n_bands)
+        self.length = 0
+        self.levels = SecondLevels(source.sample_rate)
+        self.loudest = self._stretches()
+
+    def propose(self, network: Network, query: Float32[np.ndarray, "q d"]) -> float:
+        """Everything up to the mask; gives the network's logit of the sound being there.
+
+        Args:
+            network: the exported one.
+            query: the target's embedding and, as an optional second row, that of a sound to remove.
+
+        Raises:
+            InputError: if the recording cannot be read or is empty.
+        """
+        listener = Listener(network, query, self._config)
+        for block, excerpt in self._spectrogram.walk(self._source.pieces()):
+            self._masks.append(listener.push(self._spectrogram.power(block, excerpt)))
+            self.length = block.stop
+        if not self.length:
+            raise InputError(f"{self._source.name}: the recording is empty (0 samples); there is nothing to separate.")
+        self._masks.append(listener.finish())
+        return listener.presence
+
+    def render(self) -> Iterator[tuple[Float32[np.ndarray, "c n"], Float32[np.ndarray, "c n"]]]:
+        """Target and recording, block by block.
+
+        Raises:
+            InputError: if the recording has changed since `propose`.
+        """
+        self.levels, self.loudest = SecondLevels(self._source.sample_rate), self._stretches()
+        length = 0
+        for block, excerpt in self._spectrogram.walk(self._source.pieces()):
+            mask = self._masks.read(self._spectrogram.columns(excerpt, block))
+            target, recording = self._spectrogram.masked(block, excerpt, mask), excerpt[:, block.kept]
+            self.levels.push(block.start, target, recording)
+            self.loudest.push(target)
+            length = block.stop
+            yield target, recording
+        self.loudest.finish()
+        if length != self.length:
+            raise InputError(
+                f"{self._source.name}: changed while it was read ({self.length} samples, then {length}); wait until "
+                "it is complete."
+            )
+
+    def _stretches(self) -> "Stretches":
+        seconds = self._config.chunk_steps * self._config.spectral.step_seconds
+        return Stretches(max(1, round(seconds * self._source.sample_rate)), most=self._config.windows)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._masks.close()
+
+
+@dataclass(slots=True)
+class Stretches:
+    """The loudest stretches of a recording that comes in pieces; they lie side by side, the last ends with it.
+
+    Attributes:
+        size: samples of a stretch.
+        most: how many are kept.
+    """
+
+    size: int
+    most: int
+    _held: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    _new: int = 0  # samples at the end of `_held` that lie in no stretch yet
+    _kept: list[tuple[float, np.ndarray]] = field(default_factory=list)
+
+    def push(self, piece: Float32[np.ndarray, "c _"]) -> None:
+        """Take the next samples."""
+        self._held = np.concatenate([self._held, piece.mean(0)])
+        self._new += piece.shape[1]
+        while self._new >= self.size:
+            end = len(self._held) - self._new + self.size
+            self._keep(self._held[end - self.size : end])
+            self._new -= self.size
+        # What is left may be too short for a stretch and must borrow from the one before.
+        self._held = self._held[-(self.size + self._new) :]
+
+    def finish(self) -> None:
+        """Take the end."""
+        if self._new:
+            self._keep(self._held[-self.size :])
+            self._new = 0
+
+    def found(self) -> list[Float32[np.ndarray, " n"]]:
+        """The loudest first."""
+        return [stretch for _, stretch in self._kept]
+
+    def _keep(self, stretch: np.ndarray) -> None:
+        level = float(np.square(stretch).mean())
+        self._kept = sorted([*self._kept, (level, stretch.copy())], key=lambda each: -each[0])[: self.most]
+
+
+class _MaskSpool:
+    """Columns are appended in order and read back in any, from memory or from a file without a name."""
+
+    def __init__(self, n_bands: int) -> None:
+        self._bands = n_bands
+        self._file = tempfile.SpooledTemporaryFile(_MOST_IN_MEMORY)  # noqa: SIM115  (closed by close)
+        self._columns = 0
+
+    def append(self, mask: Float32[np.ndarray, "bands _"]) -> None:
+        try:
+            self._file.seek(4 * self._bands * self._columns)
+            self._file.write(np.ascontiguousarray(mask.T, dtype=np.float32).tobytes())
+        except OSError as error:
+            raise OutputError(
+                f"The masks cannot be kept on the disk ({error.strerror}); make room in the temporary folder."
+            ) from None
+        self._columns += mask.shape[1]
+
+    def read(self, columns: slice) -> Float32[np.ndarray, "bands _"]:
+        """Some columns; fewer where the recording ends."""
+        start, stop, _ = columns.indices(self._columns)
+        self._file.seek(4 * self._bands * start)
+        values = np.frombuffer(self._file.read(4 * self._bands * (stop - start)), dtype=np.float32)
+        return values.reshape(-1, self._bands).T
+
+    def close(self) -> None:
+        """Give memory and disk back."""
+        with contextlib.suppress(OSError):
+            self._file.close()
