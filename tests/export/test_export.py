@@ -99,7 +99,7 @@ def test_files_are_separated_as_arrays_are(pair, gate, tmp_path):
     write_audio(tmp_path / "in.wav", recording, sample_rate=11025)
     runtime = Runtime.load(pair[1], threads=1)
     wanted = runtime.separate((recording, 11025), text="rain", gate=gate)
-    made = runtime.separate_file(tmp_path / "in.wav", tmp_path / "out", name="in.rain", text="rain", gate=gate)
+    made = runtime.separate_file(tmp_path / "in.wav", tmp_path / "out" / "in.rain", text="rain", gate=gate)
     for part, path in made.files.items():
         np.testing.assert_allclose(read_audio(path).waveform, getattr(wanted, part), atol=1e-7)
     assert (made.presence, made.present) == (wanted.presence, wanted.present)

@@ -43,8 +43,8 @@ def runtime(
     failed = 0
     for path in inputs:
         try:
-            name = f"{path.stem}.{query}"
-            result = loaded.separate_file(path, output, name=name, text=text, audio=audio, negative=negative)
+            beginning = output / f"{path.stem}.{query}"
+            result = loaded.separate_file(path, beginning, text=text, audio=audio, negative=negative)
         except InputError as error:  # one bad file does not stop the others
             print(f"marssep: {error}", file=sys.stderr)
             failed += 1

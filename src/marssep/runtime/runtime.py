@@ -1,8 +1,9 @@
 """Load an exported model, ask for a sound, get it out of a recording: no torch anywhere."""
 
+import contextlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -147,9 +148,8 @@ class Runtime:
     def separate_file(
         self,
         path: str | os.PathLike[str],
-        folder: str | os.PathLike[str],
+        output: str | os.PathLike[str],
         *,
-        name: str,
         text: str | None = None,
         audio: Recording | None = None,
         embedding: Float32[np.ndarray, " d"] | None = None,
@@ -160,8 +160,8 @@ class Runtime:
 
         Args:
             path: of the recording.
-            folder: made if missing.
-            name: `NAME.target.wav` and `NAME.residual.wav` are written, and appear once they are complete.
+            output: beginning of the results' paths: `OUTPUT.target.wav` and `OUTPUT.residual.wav` are written, and
+                appear once they are complete; the folder is made if missing.
             text: as in `separate`, like the rest.
             audio: see `separate`.
             embedding: see `separate`.
@@ -179,20 +179,13 @@ class Runtime:
             source = Source(file.name, file.sample_rate, lambda: file.blocks(_PIECE))
             with Stream(source, self.config) as stream:
                 logit = stream.propose(self._network_outputs, query)
-                files = _files(Path(folder), name)
-                shape = {"sample_rate": file.sample_rate, "channels": file.channels, "frames": stream.length}
-                target, residual = files.values()
+                files = _files(Path(output).parent, Path(output).name)
                 gain = np.float32(1.0)
                 while True:  # twice if the gate closes, which is known once all of the target was listened to
-                    with AudioWriter(target, **shape) as wanted, AudioWriter(residual, **shape) as rest:
-                        for made, recording in stream.render():
-                            wanted.write(gain * made)
-                            rest.write(recording - gain * made)
+                    with _write(stream, file, files, gain) as writers:
                         presence, closed = self._judge(stream, logit, query[0], file.sample_rate)
                         if not gate or gain == closed:
-                            for writer in (wanted, rest):
-                                writer.finish()
-                            for writer in (wanted, rest):
+                            for writer in writers:
                                 writer.publish()
                             return RuntimeFiles(files, presence, presence >= self.config.presence.threshold)
                     gain = closed
@@ -291,6 +284,25 @@ def _files(folder: Path, name: str) -> dict[str, Path]:
     except OSError as error:
         raise OutputError(f"{folder}: cannot make this output folder ({error.strerror}); choose another.") from None
     return {part: folder / f"{name}.{part}.wav" for part in ("target", "residual")}
+
+
+@contextlib.contextmanager
+def _write(stream: Stream, file: AudioFile, files: dict[str, Path], gain: np.float32) -> Iterator[list[AudioWriter]]:
+    """Render target, times `gain`, and residual; what the caller does not publish is taken back."""
+    with contextlib.ExitStack() as stack:
+        writers = [
+            stack.enter_context(
+                AudioWriter(path, sample_rate=file.sample_rate, channels=file.channels, frames=stream.length)
+            )
+            for path in files.values()
+        ]
+        for target, recording in stream.render():
+            made = gain * target
+            for writer, part in zip(writers, (made, recording - made), strict=True):
+                writer.write(part)
+        for writer in writers:
+            writer.finish()
+        yield writers
 
 
 def _graph(path: Path, threads: int | None) -> Graph:
