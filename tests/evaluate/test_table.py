@@ -15,6 +15,7 @@ from marssep.corpus.store import Corpus
 from marssep.errors import UsageError
 from marssep.evaluate import EvaluateSettings, Results, evaluate, markdown, read_results
 from marssep.evaluate.results import ClassRow, Figure
+from marssep.evaluate.table import brief
 from marssep.metrics import mean_interval
 from marssep.separate import Separator
 
@@ -41,6 +42,20 @@ def test_tables(results: Results) -> None:
     for table in text.split("\n\n"):
         widths = {line.count("|") for line in table.splitlines() if line.startswith("|")}
         assert len(widths) <= 1, table
+
+
+def test_several_lists_in_one_short_table(results: Results) -> None:
+    other = results.model_copy(
+        update={"mixtures": results.mixtures.model_copy(update={"name": "crowd"}), "systems": []}
+    )
+    lines = brief([results, other]).splitlines()
+    assert lines[0].startswith("| list (mixtures) | system | by text | by example | by picture | by all | absent 15 dB")
+    row = results.row("model", "text")
+    assert row is not None
+    figure = row.si_sdr_improvement_db
+    assert f"`bands` | {figure.mean:.2f} [{figure.low:.2f}, {figure.high:.2f}] |" in lines[2]
+    assert lines[3].startswith("| crowd (")
+    assert len({line.count("|") for line in lines}) == 1
 
 
 def test_classes_below_zero_are_named(results: Results) -> None:

@@ -11,6 +11,7 @@ from marssep.errors import UsageError
 def report(
     *results: Path,
     classes: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    brief: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     html: Path | None = None,
     items: Path | None = None,
     presence: Path | None = None,
@@ -21,6 +22,7 @@ def report(
     Args:
         results: Run folders, or files such as results/open-test.json.
         classes: Add the table of classes.
+        brief: One short table for all results together.
         html: Write the report of one run to this file instead; it needs no other file and no network.
         items: Write the scores of one run to this JSON file, one entry for each query.
         presence: Write ROC area, threshold and reliability of one run's presence scores to this JSON file.
@@ -41,12 +43,15 @@ def report(
         if html is not None or items is not None:
             _write(results[0], html, items)
         return
+    from marssep.evaluate import table
     from marssep.evaluate.report.run import results_path
     from marssep.evaluate.results import read_results
-    from marssep.evaluate.table import markdown
 
-    tables = (markdown(read_results(results_path(path)), classes=classes) for path in results)
-    print("\n".join(tables), end="")
+    read = [read_results(results_path(path)) for path in results]
+    if brief:
+        print(table.brief(read), end="")
+    else:
+        print("\n".join(table.markdown(each, classes=classes) for each in read), end="")
 
 
 def _write(path: Path, html: Path | None, items: Path | None) -> None:

@@ -44,6 +44,34 @@ def markdown(results: Results, *, classes: bool = True) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def brief(several: Sequence[Results]) -> str:
+    """One table of the models on several lists: the figures that a reader asks for first, and a perfect mask's.
+
+    Args:
+        several: one for each list, in the order of the rows.
+    """
+    level = several[0].settings.get("absent_level_db", 15.0) if several else 15.0
+    header = ["list (mixtures)", "system", *_KINDS, f"absent {level:g} dB down", "present kept"]
+    rows = []
+    for results in several:
+        where = f"{results.mixtures.name} ({results.mixtures.n_mixtures})"
+        for model in results.models or [results.model]:
+            known = {row.modality: row for row in results.presence if row.system == model.row}
+            heard = known.get("text")
+            told = ["", ""] if heard is None else [_percent(heard.absent_suppressed), _percent(heard.kept)]
+            cells = [results.row(model.row, modality) for modality in _ORDER]
+            shown = ["" if cell is None else _interval(cell.si_sdr_improvement_db) for cell in cells]
+            rows.append([where, f"`{model.name}`", *shown, *told])
+        best = results.row("oracle_grid")
+        if best is not None:
+            shown = [_interval(best.si_sdr_improvement_db), *[""] * (len(header) - 3)]
+            rows.append([where, name_of("oracle_grid"), *shown])
+    return _table(header, rows) + "\n"
+
+
+_KINDS = ("by text", "by example", "by picture", "by all")
+
+
 def _head(results: Results) -> str:
     mixtures, model, versions = results.mixtures, results.model, results.versions
     sha = (model.sha256 or "none")[:12]
