@@ -51,6 +51,9 @@ def test_commands(mini, tmp_path, marssep):
     ran = marssep("data", "pack", mini, tmp_path / "packed", "--split", "all")
     assert ran.code == 0, ran.err
     assert "MB" in ran.out
+    ran = marssep("data", "pack", mini, tmp_path / "small", "--split", "all", "--shard-megabytes", "0.001")
+    assert ran.code == 0, ran.err
+    assert len(list((tmp_path / "small").glob("*.tar"))) > len(list((tmp_path / "packed").glob("*.tar")))
     ran = marssep("data", "merge", tmp_path / "packed", "--output", tmp_path / "merged")
     assert ran.code == 0, ran.err
     assert marssep("data", "check", tmp_path / "merged").code == 0

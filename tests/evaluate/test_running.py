@@ -89,6 +89,25 @@ def test_a_stopped_run_goes_on_and_gives_the_same_figures(
         assert len(seen) == 6
 
 
+def test_another_threshold_keeps_the_scores_and_changes_what_they_say(
+    material: ListMaterial, separator_with: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gated(**changes: float) -> Contestants:
+        model = separator_with(0.1).model
+        config = model.config.model_copy(update=changes)
+        return Contestants({"bands": Separator(dataclasses.replace(model, config=config), separator_with(0.1).encoder)})
+
+    seen = rendered_by(material, monkeypatch)
+    before = evaluate_all(material, gated(presence_threshold=0.0), settings=TEXT, run_folder=tmp_path)
+    assert len(seen) == 6
+    after = evaluate_all(material, gated(presence_threshold=1.1), settings=TEXT, run_folder=tmp_path)
+    assert len(seen) == 6
+    rejected = [run.results.presence[0].absent_rejected.mean for run in (before, after)]
+    assert rejected == [0.0, 1.0]
+    evaluate_all(material, gated(presence_bias=0.5), settings=TEXT, run_folder=tmp_path)
+    assert len(seen) == 12  # another presence
+
+
 def test_what_is_not_there_is_reported_and_the_rest_is_scored(
     separator_with: Build, corpus: Corpus, specs: list[MixtureSpec]
 ) -> None:

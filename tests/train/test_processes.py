@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from marssep.presets import load_preset
 from marssep.query.bank import EmbeddingBank
 from marssep.query.encoder import load_encoder
 from marssep.train.batches import TrainingBatches
-from marssep.train.supervised import train_supervised
+from marssep.train.supervised import SupervisedRun, train_supervised
 
 # float32, dropout on, batch norm over the global batch: what is left is the order of sums.
 RELATIVE = 1e-4
@@ -129,7 +130,9 @@ def test_two_processes_that_mix_on_their_devices_give_the_curve_of_one(made: Pat
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=RELATIVE)
 
 
-def test_two_processes_that_stream_shards_give_the_curve_of_one(tmp_path: Path) -> None:
+def test_runs_that_stream_shards_give_one_curve_with_two_processes_and_after_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_corpus(tmp_path / "plain", per_split=12)
     packed = tmp_path / "packed"
     pack(Corpus.open(tmp_path / "plain"), packed, PackSettings(splits=(), shard_megabytes=0.05))
@@ -137,11 +140,31 @@ def test_two_processes_that_stream_shards_give_the_curve_of_one(tmp_path: Path) 
     overrides = (*OVERRIDES, *windows)
     finish(start(packed, tmp_path / "two", overrides=overrides))
     assert not list(packed.glob("decoded-*"))
+    one = _streamed(packed, tmp_path / "one", overrides)
+    assert losses(tmp_path / "two") == pytest.approx(one, rel=RELATIVE)
+    # Stopped between two moves of the windows, and gone on with another number of workers.
+    original, calls = SupervisedRun._step, []
+
+    def stopping(*given: object) -> object:
+        calls.append(given)
+        if len(calls) == 7:
+            signal.raise_signal(signal.SIGINT)
+        return original(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SupervisedRun, "_step", stopping)
+        _streamed(packed, tmp_path / "parts", overrides)
+    assert len(calls) == 7
+    assert _streamed(packed, tmp_path / "parts", (*overrides, "workers=0"), resume=True) == one
+
+
+def _streamed(packed: Path, output: Path, overrides: tuple[str, ...], *, resume: bool = False) -> list[float]:
+    """Losses of a run in this process."""
     corpus = Corpus.open(packed, streaming=True)
-    bank = EmbeddingBank.build(corpus, load_encoder("tiny"), tmp_path / ".features")
+    bank = EmbeddingBank.build(corpus, load_encoder("tiny"), packed.parent / ".features")
     settings = load_preset("smoke", overrides)
-    train_supervised(settings, corpus=corpus, bank=bank, output=tmp_path / "one", quiet=True)
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=RELATIVE)
+    progress = train_supervised(settings, corpus=corpus, bank=bank, output=output, resume=resume, quiet=True)
+    return losses(output) if progress.step == settings.steps else []
 
 
 def test_a_killed_process_and_a_resume_with_two_and_with_one(made: Path, alone: Path, tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def pack(
     *,
     split: tuple[str, ...] = ("train",),
     compression: float = 0.94,
+    shard_megabytes: float = 16.0,
 ) -> None:
     """Pack a corpus into tar shards (WebDataset layout).
 
@@ -121,13 +122,15 @@ def pack(
         target: Folder to write.
         split: Splits to pack (repeatable); 'all' packs everything. Training sounds are coded as Opus, others kept.
         compression: Opus compression of training sounds, from 0 (best) to 1 (smallest).
+        shard_megabytes: Size after which a new shard begins; training that streams needs one for each window at least.
     """
     from marssep.corpus.pack import PackSettings
     from marssep.corpus.pack import pack as pack_corpus
     from marssep.corpus.store import Corpus
 
     splits = () if "all" in split else split
-    items = pack_corpus(Corpus.open(source), target, PackSettings(splits=splits, compression=compression))
+    settings = PackSettings(splits=splits, compression=compression, shard_megabytes=shard_megabytes)
+    items = pack_corpus(Corpus.open(source), target, settings)
     megabytes = sum(path.stat().st_size for path in target.iterdir()) / 1e6
     print(f"{target}: {len(items)} items, {megabytes:.1f} MB")
 

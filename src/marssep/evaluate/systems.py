@@ -15,7 +15,7 @@ from marssep.evaluate.path import separate_queries
 from marssep.evaluate.queries import EmbeddedQueries, Progress
 from marssep.evaluate.results import Modality
 from marssep.metrics import is_silent
-from marssep.model import LoadedModel
+from marssep.model import LoadedModel, ModelConfig
 from marssep.query import QueryEncoder
 from marssep.spectral import Spectrogram
 
@@ -121,6 +121,10 @@ class BaselineSystem:
         return checked(self.name, task, Answer.ungated(None, indices, estimate))
 
 
+_GATE = {"presence_threshold", "quiet_threshold", "quiet_db", "absent_attenuation_db"}
+_NOT_IN_SCORES = _GATE | {name for name in ModelConfig.model_fields if name.startswith("second_")}
+
+
 @dataclass(frozen=True)
 class ModelSystem:
     """A model asked in every way that a query has.
@@ -138,11 +142,10 @@ class ModelSystem:
     modalities: tuple[Modality, ...]
 
     def identity(self, task: Task) -> str:
-        """Weights, settings and query encoder."""
+        """Weights, settings and query encoder; not the gate, which stays open, and not the confidence of seconds."""
         model = self.separator.model
-        return digest_of(
-            "model", model.sha256, model.config.model_dump(mode="json"), self.separator.encoder.fingerprint
-        )
+        config = model.config.model_dump(mode="json", exclude=_NOT_IN_SCORES)
+        return digest_of("model", model.sha256, config, self.separator.encoder.fingerprint)
 
     def prepare(self, tasks: Sequence[Task], *, jobs: int, progress: Progress | None) -> None:
         """Embed the queries of these mixtures."""
