@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from marssep import Query, Separator, write_audio
 from marssep.model import ModelConfig
-from marssep.runtime.levels import loudest_db as plain_loudest_db
+from marssep.runtime.levels import SecondLevels as PlainLevels
 from marssep.separate import FileSettings
 from marssep.separate.asked import Asked
 from marssep.separate.chunks import QUIET
@@ -63,7 +63,10 @@ def test_the_loudest_stretch_by_loops_and_by_the_runtime_without_torch(n_seconds
     ]
     found = loudest_db(own[None], whole, seconds=stretch).item()
     assert found == pytest.approx(10 * math.log10(max(ratios)), abs=1e-3)
-    assert plain_loudest_db(target, mixture, 50, seconds=stretch, quiet=QUIET) == pytest.approx(found, abs=1e-3)
+    plain, half = PlainLevels(50), target.shape[-1] // 3
+    plain.push(0, target[:, :half], mixture[:, :half])
+    plain.push(half, target[:, half:], mixture[:, half:])
+    assert plain.loudest_db(seconds=stretch, quiet=QUIET) == pytest.approx(found, abs=1e-3)
 
 
 def test_a_short_loud_target_is_not_quiet_in_a_long_recording_and_silence_is():
@@ -74,7 +77,9 @@ def test_a_short_loud_target_is_not_quiet_in_a_long_recording_and_silence_is():
     assert levels[0] > -8.0
     assert levels[1] == -60.0
     assert loudest_db(target, 0 * mixture, seconds=4.1).tolist() == [-60.0, -60.0]
-    assert plain_loudest_db(*np.zeros((2, 1, 99), np.float32), 10, seconds=4.1, quiet=QUIET) == -60.0
+    plain = PlainLevels(10)
+    plain.push(0, *np.zeros((2, 1, 99), np.float32))
+    assert plain.loudest_db(seconds=4.1, quiet=QUIET) == -60.0
     target[1], mixture[7] = 1e-9, 1e-9  # a stretch in which next to nothing can be heard has no say
     mixture[:20] = 1e-9
     assert loudest_db(target, mixture, seconds=4.1)[1] == -60.0
