@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from marssep.errors import InputError
 from marssep.model import MaskNetwork, MaskOutput
 from marssep.runtime import RuntimeConfig
-from marssep.runtime import streaming as module
 from marssep.runtime.chunks import Listener
 from marssep.runtime.streaming import Source, Stream, Stretches
 from marssep.separate import chunks as torch_chunks
@@ -90,7 +89,7 @@ def test_the_loudest_stretches_lie_side_by_side(length, size, cuts):
 def test_pieces_do_not_show(monkeypatch, length):
     waveform = (0.1 * np.random.default_rng(0).standard_normal((2, length))).astype(np.float32)
     whole = _separated(lambda: [waveform])
-    monkeypatch.setattr(module, "_MOST_IN_MEMORY", 1000)
+    monkeypatch.setattr("marssep.spectral.spool._MOST_IN_MEMORY", 1000)
     pieces = _separated(lambda: np.array_split(waveform, -(-length // 777), axis=1))
     np.testing.assert_array_equal(pieces[0], whole[0])
     assert pieces[1:] == whole[1:]

@@ -140,7 +140,7 @@ class FilmUNet(MaskNetwork):
         """
         common = {"shared": 0, "maps": 0}
         ours, theirs = (each.settings.model_dump() | common for each in (self, other))
-        if ours != theirs or self.n_bands != other.n_bands or self.settings.shared <= other.settings.shared:
+        if ours != theirs or self.n_bands != other.n_bands or not self.shares_more(other):
             raise ValueError(f"{other.settings} cannot become {self.settings}: only shared levels may be added.")
         state, own = other.state_dict(), self.state_dict()
         sources = {name: self._name_in(other, name) for name in own if not name.startswith(_DECODERS_END)}

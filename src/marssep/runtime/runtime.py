@@ -18,6 +18,7 @@ from marssep.runtime.folder import RuntimeConfig, checked_file, read_config
 from marssep.runtime.streaming import Source, Stream
 
 _PIECE = 1 << 16  # samples read at once
+_OPEN = np.float32(1.0)
 
 Recording = str | os.PathLike[str] | tuple[np.ndarray, int] | Audio
 """A file, or a waveform `[n]` or `[c, n]` with its sample rate in hertz."""
@@ -174,21 +175,21 @@ class Runtime:
             OutputError: if the folder cannot be made or written to.
             UsageError: unless exactly one of text, audio and embedding is given.
         """
-        query = self._asked(text, audio, embedding, negative)
+        query, output = self._asked(text, audio, embedding, negative), Path(output)
         with AudioFile(path) as file:
             source = Source(file.name, file.sample_rate, lambda: file.blocks(_PIECE))
-            with Stream(source, self.config) as stream:
+            files = _files(output.parent, output.name)
+            with Stream(source, self.config, folder=output.parent) as stream:
                 logit = stream.propose(self._network_outputs, query)
-                files = _files(Path(output).parent, Path(output).name)
-                gain = np.float32(1.0)
-                while True:  # twice if the gate closes, which is known once all of the target was listened to
-                    with _write(stream, file, files, gain) as writers:
-                        presence, closed = self._judge(stream, logit, query[0], file.sample_rate)
-                        if not gate or gain == closed:
-                            for writer in writers:
-                                writer.publish()
-                            return RuntimeFiles(files, presence, presence >= self.config.presence.threshold)
-                    gain = closed
+                with _write(stream, file, files) as publish:
+                    presence, gain = self._judge(stream, logit, query[0], file.sample_rate)
+                    again = gate and gain != 1.0  # whether the gate closes is known once all of the target was heard
+                    if not again:
+                        publish()
+                if again:
+                    with _write(stream, file, files, gain=gain) as publish:
+                        publish()
+        return RuntimeFiles(files, presence, presence >= self.config.presence.threshold)
 
     def embed_text(self, text: str) -> Float32[np.ndarray, " d"]:
         """Embedding of a stored query or, if the text encoder was exported, of any words.
@@ -287,22 +288,25 @@ def _files(folder: Path, name: str) -> dict[str, Path]:
 
 
 @contextlib.contextmanager
-def _write(stream: Stream, file: AudioFile, files: dict[str, Path], gain: np.float32) -> Iterator[list[AudioWriter]]:
-    """Render target, times `gain`, and residual; what the caller does not publish is taken back."""
+def _write(
+    stream: Stream, file: AudioFile, files: dict[str, Path], *, gain: np.float32 = _OPEN
+) -> Iterator[Callable[[], None]]:
+    """Render target, times `gain`, and residual; gives what publishes both, without which they are taken back."""
     with contextlib.ExitStack() as stack:
-        writers = [
-            stack.enter_context(
-                AudioWriter(path, sample_rate=file.sample_rate, channels=file.channels, frames=stream.length)
-            )
-            for path in files.values()
-        ]
+        shape = {"sample_rate": file.sample_rate, "channels": file.channels, "frames": stream.length}
+        writers = [stack.enter_context(AudioWriter(path, **shape)) for path in files.values()]
         for target, recording in stream.render():
             made = gain * target
             for writer, part in zip(writers, (made, recording - made), strict=True):
                 writer.write(part)
-        for writer in writers:
-            writer.finish()
-        yield writers
+
+        def publish() -> None:
+            for writer in writers:
+                writer.finish()
+            for writer in writers:
+                writer.publish()
+
+        yield publish
 
 
 def _graph(path: Path, threads: int | None) -> Graph:

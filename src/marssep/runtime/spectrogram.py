@@ -52,10 +52,7 @@ class PlainSpectrogram:
         level = 8.0 / (3.0 * self.n_fft)  # a Hann window of n samples has power 3n/8
         scale = np.where(weight > 1e-6, level / np.maximum(weight, 1e-6), 0.0).astype(np.float32)[:, None]
         # Only the frames that the network sees are transformed: every k-th. The last block keeps those up to the end.
-        if block.right:
-            last = block.left + block.stop - block.start
-        else:
-            last = -(-(1 + excerpt.shape[-1] // self.hop_length) // self.settings.frames_per_step) * self.step
+        last = block.left + block.stop - block.start if block.right else self._n_steps(excerpt) * self.step
         spectrum = self._frames(excerpt, range(block.left, last, self.step))
         power = (np.square(spectrum.real) + np.square(spectrum.imag)).mean(0)
         made: np.ndarray = (self.interpolation.T @ power.T) * scale
@@ -64,8 +61,7 @@ class PlainSpectrogram:
     def columns(self, excerpt: Float32[np.ndarray, "c n"], block: Block) -> slice:
         """The grid columns that a block's mask is interpolated from."""
         # One column more than the block has, for the interpolation between its last column and the next.
-        n_steps = -(-(1 + excerpt.shape[-1] // self.hop_length) // self.settings.frames_per_step)
-        return slice(block.first_step, block.first_step + n_steps + 1)
+        return slice(block.first_step, block.first_step + self._n_steps(excerpt) + 1)
 
     def masked(
         self, block: Block, excerpt: Float32[np.ndarray, "c n"], mask: Float32[np.ndarray, "bands steps"]
@@ -76,6 +72,10 @@ class PlainSpectrogram:
         spectrum = self._frames(excerpt, range(0, n_frames * self.hop_length, self.hop_length))
         spectrum *= self._bins(mask, n_frames)
         return self._inverse(spectrum, length)[:, block.kept]
+
+    def _n_steps(self, excerpt: Float32[np.ndarray, "c n"]) -> int:
+        """Grid columns of an excerpt by itself."""
+        return -(-(1 + excerpt.shape[-1] // self.hop_length) // self.settings.frames_per_step)
 
     def _frames(self, waveform: Float32[np.ndarray, "c n"], centres: range) -> Complex64[np.ndarray, "c t f"]:
         """Spectra of frames around these samples; beyond both ends there is silence."""

@@ -1,21 +1,19 @@
 """A recording's way through an exported model in constant memory, as `marssep.separate.streaming` has it."""
 
-import contextlib
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 from jaxtyping import Float32
 
-from marssep.errors import InputError, OutputError
+from marssep.errors import InputError
 from marssep.runtime.chunks import Listener, Network
 from marssep.runtime.folder import RuntimeConfig
 from marssep.runtime.levels import SecondLevels
 from marssep.runtime.spectrogram import PlainSpectrogram
-
-_MOST_IN_MEMORY = 1 << 24  # bytes of masks; more lie on the disk
+from marssep.spectral.spool import MaskSpool
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +42,13 @@ class Stream:
     Args:
         source: the recording.
         config: of the exported model.
+        folder: where masks lie that are too many for memory; None is the system's temporary folder.
     """
 
-    def __init__(self, source: Source, config: RuntimeConfig) -> None:
+    def __init__(self, source: Source, config: RuntimeConfig, *, folder: Path | None = None) -> None:
         self._source, self._config = source, config
         self._spectrogram = PlainSpectrogram(config.spectral, source.sample_rate)
-        self._masks = _MaskSpool(config.spectral.n_bands)
+        self._masks = MaskSpool(1, config.spectral.n_bands, folder=folder)
         self.length = 0
         self.levels = SecondLevels(source.sample_rate)
         self.loudest = self._stretches()
@@ -66,11 +65,11 @@ class Stream:
         """
         listener = Listener(network, query, self._config)
         for block, excerpt in self._spectrogram.walk(self._source.pieces()):
-            self._masks.append(listener.push(self._spectrogram.power(block, excerpt)))
+            self._masks.append(listener.push(self._spectrogram.power(block, excerpt))[None])
             self.length = block.stop
         if not self.length:
             raise InputError(f"{self._source.name}: the recording is empty (0 samples); there is nothing to separate.")
-        self._masks.append(listener.finish())
+        self._masks.append(listener.finish()[None])
         return listener.presence
 
     def render(self) -> Iterator[tuple[Float32[np.ndarray, "c n"], Float32[np.ndarray, "c n"]]]:
@@ -82,7 +81,7 @@ class Stream:
         self.levels, self.loudest = SecondLevels(self._source.sample_rate), self._stretches()
         length = 0
         for block, excerpt in self._spectrogram.walk(self._source.pieces()):
-            mask = self._masks.read(self._spectrogram.columns(excerpt, block))
+            mask = self._masks.read(self._spectrogram.columns(excerpt, block))[0]
             target, recording = self._spectrogram.masked(block, excerpt, mask), excerpt[:, block.kept]
             self.levels.push(block.start, target, recording)
             self.loudest.push(target)
@@ -145,34 +144,3 @@ class Stretches:
     def _keep(self, stretch: np.ndarray) -> None:
         level = float(np.square(stretch).mean())
         self._kept = sorted([*self._kept, (level, stretch.copy())], key=lambda each: -each[0])[: self.most]
-
-
-class _MaskSpool:
-    """Columns are appended in order and read back in any, from memory or from a file without a name."""
-
-    def __init__(self, n_bands: int) -> None:
-        self._bands = n_bands
-        self._file = tempfile.SpooledTemporaryFile(_MOST_IN_MEMORY)  # noqa: SIM115  (closed by close)
-        self._columns = 0
-
-    def append(self, mask: Float32[np.ndarray, "bands _"]) -> None:
-        try:
-            self._file.seek(4 * self._bands * self._columns)
-            self._file.write(np.ascontiguousarray(mask.T, dtype=np.float32).tobytes())
-        except OSError as error:
-            raise OutputError(
-                f"The masks cannot be kept on the disk ({error.strerror}); make room in the temporary folder."
-            ) from None
-        self._columns += mask.shape[1]
-
-    def read(self, columns: slice) -> Float32[np.ndarray, "bands _"]:
-        """Some columns; fewer where the recording ends."""
-        start, stop, _ = columns.indices(self._columns)
-        self._file.seek(4 * self._bands * start)
-        values = np.frombuffer(self._file.read(4 * self._bands * (stop - start)), dtype=np.float32)
-        return values.reshape(-1, self._bands).T
-
-    def close(self) -> None:
-        """Give memory and disk back."""
-        with contextlib.suppress(OSError):
-            self._file.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from marssep.audio import AudioFile, Extras
@@ -193,7 +194,7 @@ class FileJob:
 
         def masks() -> Iterator[Tensor]:
             for start in range(0, stream.masks.n_steps, _MASK_COLUMNS):
-                yield stream.masks.read(slice(start, start + _MASK_COLUMNS))[position]
+                yield torch.from_numpy(stream.masks.read(slice(start, start + _MASK_COLUMNS))[position])
 
         folder = path.parent
         with AudioFile(folder / row["target"]) as target, AudioFile(folder / row["residual"]) as residual:

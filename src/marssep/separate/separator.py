@@ -141,7 +141,7 @@ class Separator:
                 for target, made in zip(targets, part.targets, strict=True):
                     target[:, part.block.start : part.block.stop] = made
             verdicts = stream.verdicts(gate=gate)
-            masks = stream.masks.read(slice(None))
+            masks = torch.from_numpy(stream.masks.read(slice(None)))
         results = []
         for query, free, mask, verdict in zip(queries, targets, masks, verdicts, strict=True):
             target = free.mul_(verdict.gain)

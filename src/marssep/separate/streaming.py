@@ -28,8 +28,8 @@ from marssep.separate.presence import TYPICAL_MATCH, Evidence, Gate, Stretches
 from marssep.separate.progress import Meter, Watch
 from marssep.separate.settling import weigh
 from marssep.separate.sources import Source
-from marssep.separate.spool import MaskSpool
 from marssep.separate.trace import GridLevels, SecondLevels, Trace, loudest_db, over_seconds, shares_db
+from marssep.spectral.spool import MaskSpool
 from marssep.spectral.walking import Block
 
 _GRID_STEP = float(1 << 23)  # of 24-bit samples
@@ -165,7 +165,7 @@ class Stream:
         length, levels = 0, SecondLevels(rate)
         for block, excerpt in self._walk():
             spectrum = spectral.stft(excerpt.float(), rate)
-            masks = self.masks.read(block_columns(block, spectrum.shape[-1], spectral))
+            masks = torch.from_numpy(self.masks.read(block_columns(block, spectrum.shape[-1], spectral)))
             targets = [
                 masked_block(spectrum, masks[index], rate, spectral, length=excerpt.shape[-1])[:, block.kept]
                 for index in wanted
@@ -285,7 +285,7 @@ class Stream:
 
     def _append(self, masks: Float[Tensor, "q bands _"]) -> None:
         self._grid_levels.masked(masks)
-        self.masks.append(masks)
+        self.masks.append(masks.numpy())
 
     def _powers(
         self, *, check: bool = False, watching: Callable[[Tensor], None] | None = None

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float32
 
 from marssep.errors import OutputError
 
@@ -30,13 +28,13 @@ class MaskSpool:
         self._file = tempfile.SpooledTemporaryFile(_MOST_IN_MEMORY, dir=str(folder) if folder else None)  # noqa: SIM115  (closed by close)
         self.n_steps = 0
 
-    def append(self, masks: Float[Tensor, "t bands _"]) -> None:
+    def append(self, masks: Float32[np.ndarray, "t bands _"]) -> None:
         """Add columns of all masks.
 
         Raises:
             OutputError: if there is no room.
         """
-        columns = masks.permute(2, 0, 1).contiguous().numpy()
+        columns = np.ascontiguousarray(masks.transpose(2, 0, 1))
         try:
             self._file.seek(self.n_steps * self._bytes)
             self._file.write(columns.tobytes())
@@ -46,12 +44,12 @@ class MaskSpool:
             ) from None
         self.n_steps += len(columns)
 
-    def read(self, columns: slice) -> Float[Tensor, "t bands _"]:
+    def read(self, columns: slice) -> Float32[np.ndarray, "t bands _"]:
         """Some columns of all masks; fewer where the recording ends."""
         start, stop, _ = columns.indices(self.n_steps)
         self._file.seek(start * self._bytes)
         values = np.frombuffer(self._file.read(max(0, stop - start) * self._bytes), dtype=np.float32)
-        return torch.from_numpy(values.reshape(-1, *self._shape).transpose(1, 2, 0).copy())
+        return values.reshape(-1, *self._shape).transpose(1, 2, 0).copy()
 
     def close(self) -> None:
         """Give memory and disk back."""
