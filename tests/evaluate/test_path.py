@@ -1,6 +1,7 @@
 """The evaluation's path is the user's path."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,13 +19,15 @@ from marssep.separate import Separator
 SMALL = {"channels": [8, 8, 8], "query_channels": 16}
 
 
-@pytest.mark.parametrize(("chunk_steps", "match"), [(16, 0.0), (128, 0.0), (16, 2.5)])
+LISTENING = {"presence_match": 2.5}
+FINELY = {**LISTENING, "presence_spread": -1.5, "presence_rival": 1.0, "presence_rivals": ("birds", "rain")}
+
+
+@pytest.mark.parametrize(("chunk_steps", "presence"), [(16, {}), (128, {}), (16, LISTENING), (16, FINELY)])
 def test_it_is_the_separation_that_a_user_gets(
-    corpus: Corpus, specs: list[MixtureSpec], chunk_steps: int, match: float
+    corpus: Corpus, specs: list[MixtureSpec], chunk_steps: int, presence: dict[str, Any]
 ) -> None:
-    config = ModelConfig(
-        network=SMALL, encoder="tiny", query_dimension=16, chunk_steps=chunk_steps, presence_match=match
-    )
+    config = ModelConfig(network=SMALL, encoder="tiny", query_dimension=16, chunk_steps=chunk_steps, **presence)
     torch.manual_seed(0)
     network = build_network(config).eval().requires_grad_(False)
     for parameter in network.parameters():
@@ -36,10 +39,10 @@ def test_it_is_the_separation_that_a_user_gets(
     separated = separate_queries(
         separator.model, separator.encoder, torch.from_numpy(mixture), CORPUS_RATE, queries=queries
     )
-    for text, target, presence in zip(texts, separated.targets, separated.presence, strict=True):
+    for text, target, told in zip(texts, separated.targets, separated.presence, strict=True):
         expected = separator.separate((mixture, CORPUS_RATE), text=text, gate=False)
         np.testing.assert_allclose(target.numpy(), expected.target[0], atol=1e-6)
-        assert presence == pytest.approx(expected.presence, abs=1e-6)
+        assert told == pytest.approx(expected.presence, abs=1e-6)
 
 
 def test_silence_in_silence_out(separator_with: Callable[..., Separator]) -> None:

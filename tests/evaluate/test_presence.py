@@ -12,7 +12,8 @@ from marssep.evaluate.presence import (
 )
 from marssep.evaluate.scores import Score, column
 from marssep.model import ModelConfig
-from marssep.separate.presence import Gate
+from marssep.runtime.hearing import Heard
+from marssep.separate.presence import Evidence, Gate
 
 
 def test_a_rejected_query_scores_no_more_than_nothing() -> None:
@@ -81,12 +82,17 @@ def test_fitted_evidence_tells_the_two_kinds_apart() -> None:
     rng = np.random.default_rng(0)
     present = np.arange(400) % 4 != 0
     network, match = rng.normal(present, 1.0), rng.normal(0.5 * present, 0.2)
-    weights = fit_evidence(network, match, present)
+    spread, rival = rng.normal(0.0, 0.1, 400), rng.normal(-0.2 * present, 0.2)
+    columns = zip(network, match, spread, rival, strict=True)
+    weights = fit_evidence([Evidence(logit, Heard(*rest)) for logit, *rest in columns], present)
     logit = weights.bias + weights.network * network + weights.match * match
+    logit += weights.spread * spread + weights.rival * rival
     assert np.mean((logit > 0) == present) > 0.85
     # The optimum of normal classes: difference of means over variance, 1 / 1 and 0.5 / 0.04.
     assert 0.5 < weights.network < 1.5
     assert 8.0 < weights.match < 18.0
+    assert -9.0 < weights.rival < -2.0
+    assert abs(weights.spread) < 5.0
 
 
 def test_quiet_targets_have_a_threshold_of_their_own() -> None:

@@ -18,7 +18,8 @@ _QUERY = np.ones((1, 3), np.float32)
 
 
 def _config(chunk_steps=16):
-    presence = {"bias": 0.0, "network": 1.0, "match": 0.0, "threshold": 0.5, "quiet_threshold": 0.1, "quiet_db": 15.0}
+    presence = {"bias": 0.0, "network": 1.0, "match": 0.0, "spread": 0.0, "rival": 0.0}
+    presence |= {"threshold": 0.5, "quiet_threshold": 0.1, "quiet_db": 15.0}
     given = {
         "model": "tiny",
         "model_sha256": "0",
@@ -31,6 +32,8 @@ def _config(chunk_steps=16):
         "presence": presence | {"absent_attenuation_db": 40.0},
         "query_dimension": 3,
         "windows": 2,
+        "loud": 0.01,
+        "kin": 0.5,
         "encoder": "tiny",
         "files": {},
     }

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from marssep.model import LoadedModel
 from marssep.query import QueryEncoder, Readings
+from marssep.runtime.hearing import Heard
 from marssep.separate.blocks import apply_mask, grid_power
 from marssep.separate.chunks import cross_fade, hear
-from marssep.separate.presence import Evidence, listen
+from marssep.separate.presence import Ear, Evidence, find_stretches
 from marssep.separate.settling import settle
 from marssep.separate.trace import SecondLevels, loudest_db
 
@@ -65,11 +66,12 @@ def separate_queries(
     masks, proposed = _propose(model, power, embeddings)
     logits = [settled[k].presence if k in settled else float(logit) for k, logit in enumerate(proposed)]
     targets = [apply_mask(mixture[None], mask, sample_rate, spectral) for mask in masks]
-    matches = [0.0] * len(embeddings)
-    if listening or config.presence_match:
-        heard = zip(targets, embeddings, strict=True)
-        matches = [listen(target, sample_rate, query, encoder, seconds=model.chunk_seconds) for target, query in heard]
-    evidence = tuple(Evidence(logit, match) for logit, match in zip(logits, matches, strict=True))
+    heard = [Heard()] * len(embeddings)
+    if listening or config.listens:
+        ear = Ear.of(config, encoder, wholly=listening)
+        stretches = [find_stretches(target, sample_rate, seconds=model.chunk_seconds) for target in targets]
+        heard = [ear.listen(each, query) for each, query in zip(stretches, embeddings, strict=True)]
+    evidence = tuple(Evidence(logit, each) for logit, each in zip(logits, heard, strict=True))
     made = torch.cat(targets)
     levels = SecondLevels(sample_rate)
     levels.push(0, [*made[:, None], mixture[None]])

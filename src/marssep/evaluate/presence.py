@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 from marssep.errors import UsageError
 from marssep.evaluate.results import Modality
 from marssep.evaluate.scores import Score, column
+from marssep.separate.presence import Evidence
 
 REJECTED_GOAL = 0.90
 KEPT_GOAL = 0.95
@@ -59,6 +60,8 @@ class EvidenceWeights:
     bias: float
     network: float
     match: float
+    spread: float
+    rival: float
 
 
 def kept_gain(gain: ArrayLike, rejected: ArrayLike) -> Float[np.ndarray, "*n"]:
@@ -108,29 +111,28 @@ def roc(
     return Roc(threshold, kept / total if total else np.full_like(kept, np.nan), rejected, float(below))
 
 
-def fit_evidence(network: ArrayLike, match: ArrayLike, present: ArrayLike) -> EvidenceWeights:
+def fit_evidence(evidence: Sequence[Evidence], present: ArrayLike) -> EvidenceWeights:
     """Logistic regression of presence on what speaks for it, present and absent queries counting the same in total.
 
     Args:
-        network: logits of the network's presence output.
-        match: cosines between query and target.
+        evidence: of each query; none of digital silence.
         present: whether each sound is there.
     """
-    columns = np.stack([np.asarray(network, dtype=np.float64), np.asarray(match, dtype=np.float64)])
+    columns = np.array([[each.network, *dataclasses.astuple(each.heard)] for each in evidence]).T
     there = np.asarray(present, dtype=bool)
     centre, spread = columns.mean(1, keepdims=True), columns.std(1, keepdims=True).clip(1e-9)
     scaled = (columns - centre) / spread
     weight = np.where(there, 0.5 / max(1, there.sum()), 0.5 / max(1, (~there).sum()))
     sign = np.where(there, -1.0, 1.0)
 
-    def loss(parameters: Float[np.ndarray, " 3"]) -> float:
+    def loss(parameters: Float[np.ndarray, " k"]) -> float:
         logit = parameters[0] + parameters[1:] @ scaled
         # A little ridge keeps the weights finite where the two kinds are told apart perfectly.
         return float((weight * np.logaddexp(0.0, sign * logit)).sum() + 1e-3 * np.square(parameters[1:]).sum())
 
-    bias, *slopes = minimize(loss, np.zeros(3), method="BFGS").x
+    bias, *slopes = minimize(loss, np.zeros(1 + len(columns)), method="BFGS").x
     raw = np.array(slopes) / spread[:, 0]
-    return EvidenceWeights(float(bias - raw @ centre[:, 0]), float(raw[0]), float(raw[1]))
+    return EvidenceWeights(float(bias - raw @ centre[:, 0]), *raw.tolist())
 
 
 def choose_threshold(

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -24,6 +23,7 @@ from marssep.evaluate.versions import library_versions
 from marssep.model import LoadedModel, in_half, load_model, save_model
 from marssep.query import QueryEncoder
 from marssep.query.bank import EmbeddingBank
+from marssep.separate.presence import Evidence
 from marssep.settings import Settings
 from marssep.train.validation import Validator
 
@@ -96,6 +96,9 @@ def release(
     scale = float(max(tried, key=lambda key: tried[key]))
     loaded.network.sharpen(scale)
     round_weights(loaded.network)  # as it is written, so that the rest is fitted to what people get
+    facts = _facts(run, loaded.card)
+    rivals = {"presence_rivals": tuple(label.replace("_", " ") for label in facts["classes"])}
+    loaded = dataclasses.replace(loaded, config=loaded.config.model_copy(update=rivals))
     evidence = _fit_presence(loaded, encoder, corpus, settings)
     fitted = {f"presence_{name}": round(value, 5) for name, value in dataclasses.asdict(evidence).items()}
     loaded = dataclasses.replace(loaded, config=loaded.config.model_copy(update=fitted))
@@ -109,7 +112,7 @@ def release(
     thresholds = {"presence_threshold": round(presence.threshold, 4), "quiet_threshold": low}
     config = loaded.config.model_copy(update=thresholds)
     decided = Release(weights, weights_tried, scale, tried, evidence, presence)
-    save_model(output, loaded.network, config, card=_card(run, loaded.card, decided), half=True)
+    save_model(output, loaded.network, config, card=facts | _decision(decided), half=True)
     return decided
 
 
@@ -158,26 +161,30 @@ def _mean_text(model: LoadedModel, corpus: Corpus, bank: EmbeddingBank, settings
 def _fit_presence(
     model: LoadedModel, encoder: QueryEncoder, corpus: Corpus, settings: ReleaseSettings
 ) -> EvidenceWeights:
-    rows = []
+    evidence: list[Evidence] = []
+    present: list[bool] = []
     for spec in (spec for name in settings.lists for spec in read_list(name)):
         texts = [query.text for query in (*spec.queries, *((spec.absent,) if spec.absent else ()))]
         mixture = torch.from_numpy(render(spec, corpus).mixture)
         separated = separate_queries(
             model, encoder, mixture, CORPUS_RATE, queries=encoder.embed_text(texts), listening=True
         )
-        rows += [(each.network, each.match, k < len(spec.queries)) for k, each in enumerate(separated.evidence)]
-    network, match, present = np.array(rows).T
-    return fit_evidence(network, match, present)
+        evidence += separated.evidence
+        present += [index < len(spec.queries) for index in range(len(texts))]
+    return fit_evidence(evidence, present)
 
 
-def _card(run: Path, training: dict[str, Any], decided: Release) -> dict[str, Any]:
+def _facts(run: Path, training: dict[str, Any]) -> dict[str, Any]:
     facts = {"licence": "Apache-2.0", "date": datetime.now(UTC).date().isoformat()}
-    made = {"released": dataclasses.asdict(decided), "versions": library_versions()}
     if "members" in training:
         members = training["members"]
         classes = sorted({label for member in members.values() for label in member.get("classes", [])})
-        return facts | {"classes": classes, "members": members} | made
-    return facts | run_facts(run, training) | made
+        return facts | {"classes": classes, "members": members}
+    return facts | run_facts(run, training)
+
+
+def _decision(decided: Release) -> dict[str, Any]:
+    return {"released": dataclasses.asdict(decided), "versions": library_versions()}
 
 
 def run_facts(run: Path, training: dict[str, Any]) -> dict[str, Any]:

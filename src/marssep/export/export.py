@@ -20,6 +20,7 @@ from marssep.query import QueryEncoder
 from marssep.query.open_encoder import OpenEncoder
 from marssep.query.weights import weights_folder
 from marssep.runtime.folder import CONFIG_FILE, ExportedFile, PresenceSettings, RuntimeConfig
+from marssep.runtime.hearing import KIN, LOUD
 from marssep.separate import Separator
 from marssep.separate.chunks import OTHERS, OVERLAP, QUIET
 from marssep.separate.presence import WINDOWS, Gate
@@ -30,6 +31,7 @@ _NAMES = {
     "queries": "queries.npz",
     "audio_trunk": "audio-trunk.onnx",
     "audio_head": "audio-head.onnx",
+    "rivals": "rivals.npz",
     "text": "text.onnx",
     "tokenizer": "tokenizer.json",
 }
@@ -81,7 +83,7 @@ def export_model(
     """
     folder, settings = Path(folder), settings or ExportSettings()
     config, encoder = separator.model.config, separator.encoder
-    listens = config.presence_match != 0.0
+    listens = config.listens
     if not settings.texts and not settings.text_encoder and not listens:
         raise UsageError("Nothing could be asked of this export; name queries with --text or add --text-encoder.")
     if (listens or settings.text_encoder) and not isinstance(encoder, OpenEncoder):
@@ -115,6 +117,7 @@ def _files(separator: Separator, settings: ExportSettings, *, listens: bool) -> 
         if listens:
             files["audio_trunk"] = lambda: audio_trunk_graph(encoder.audio_trunk)
             files["audio_head"] = lambda: head_graph(encoder.heads["audio"])
+            files["rivals"] = lambda: _queries(encoder, model.config.presence_rivals)
         if settings.text_encoder:
             files["text"] = lambda: text_graph(encoder.text_trunk, encoder.heads["text"])
             files["tokenizer"] = (weights_folder(encoder.name) / "tokenizer.json").read_bytes
@@ -134,12 +137,16 @@ def _config(separator: Separator, settings: ExportSettings, files: dict[str, Exp
         quiet=QUIET,
         others=OTHERS,
         windows=WINDOWS,
+        loud=LOUD,
+        kin=KIN,
         query_dimension=config.query_dimension,
         encoder=config.encoder,
         presence=PresenceSettings(
             bias=config.presence_bias,
             network=config.presence_network,
             match=config.presence_match,
+            spread=config.presence_spread,
+            rival=config.presence_rival,
             threshold=gate.threshold,
             quiet_threshold=gate.quiet_threshold,
             quiet_db=gate.quiet_db,
@@ -159,7 +166,7 @@ def _config(separator: Separator, settings: ExportSettings, files: dict[str, Exp
 def _queries(encoder: QueryEncoder, texts: tuple[str, ...]) -> bytes:
     made = io.BytesIO()
     with torch.inference_mode():
-        np.savez(made, embeddings=encoder.embed_text(list(texts)).numpy())
+        np.savez(made, embeddings=encoder.embed_names(texts).numpy())
     return made.getvalue()
 
 

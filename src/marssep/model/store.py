@@ -56,11 +56,17 @@ class ModelConfig(Settings):
     reading_match: float = 4.0
     """Factor of the cosine with what the query encoder hears in the mixture; 0 saves the listening."""
     presence_bias: float = 0.0
-    """Constant of the logistic regression behind the presence probability; fitted on validation, as the next two."""
+    """Constant of the logistic regression behind the presence probability; fitted on validation, as the next four."""
     presence_network: float = 1.0
     """Weight of the network's presence logit in it."""
     presence_match: float = 0.0
     """Weight of the cosine between query and target, heard by the query encoder; 0 saves the listening."""
+    presence_spread: float = 0.0
+    """Weight of how much that cosine varies over the patches of the target."""
+    presence_rival: float = 0.0
+    """Weight of the largest cosine of these patches with the name of another sound."""
+    presence_rivals: tuple[str, ...] = ()
+    """Names of sounds that a target may be instead of the one that was asked for."""
     presence_threshold: float = 0.0
     """Presence (a probability) below which the sound is taken to be absent; chosen on validation."""
     quiet_threshold: float | None = None
@@ -78,6 +84,11 @@ class ModelConfig(Settings):
     """Weight of the cosine between query and target, of the whole recording."""
     absent_attenuation_db: float = 40.0
     """How far the target of an absent sound is turned down."""
+
+    @property
+    def listens(self) -> bool:
+        """Whether presence asks what the query encoder hears in the target."""
+        return bool(self.presence_match or self.presence_spread or self.presence_rival)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from marssep.errors import ModelError, UsageError
 from marssep.query.augment import augment_picture
 from marssep.query.heads import MixtureHead
+from marssep.query.hearing import AudioParts, Hearing, cut_windows
 from marssep.query.readings import Readings
 
 Modality = Literal["text", "audio", "image"]
@@ -46,6 +47,7 @@ class QueryEncoder(nn.Module, ABC):
         self.fingerprint = fingerprint
         self.trunks = self.name
         self.heads_path: Path | None = None
+        self._names: dict[tuple[str, tuple[str, ...]], Tensor] = {}
 
     @abstractmethod
     def text_features(self, texts: Sequence[str]) -> Float32[Tensor, "b f"]:
@@ -69,6 +71,13 @@ class QueryEncoder(nn.Module, ABC):
         edges = [(min(int(begin * n), n - 1), max(int(end * n), int(begin * n) + 1)) for begin, end in spans]
         return torch.cat([self.audio_features(waveform[None, begin:end], sample_rate) for begin, end in edges])
 
+    def audio_parts(self, waveform: Float32[Tensor, "b n"], sample_rate: int) -> AudioParts:
+        """Trunk features of waveforms and of their patches of about a second."""
+        windows = cut_windows(waveform, sample_rate)
+        features = [self.audio_features(window, sample_rate) for window in windows.unbind(1)]
+        whole = self.audio_features(waveform, sample_rate)
+        return AudioParts(whole, torch.stack(features, dim=1), windows.square().mean(-1))
+
     @abstractmethod
     def image_features(self, images: Sequence[Image.Image]) -> Float32[Tensor, "b f"]:
         """Trunk features of pictures of any size and mode."""
@@ -89,6 +98,13 @@ class QueryEncoder(nn.Module, ABC):
         parts = [self.text_features(texts[at : at + _BATCH]) for at in range(0, len(texts), _BATCH)]
         return self._project("text", torch.cat(parts))
 
+    def embed_names(self, names: tuple[str, ...]) -> Float32[Tensor, "b d"]:
+        """As `embed_text`, for texts that are asked for again and again: they are embedded once for the same heads."""
+        key = self.fingerprint, names
+        if key not in self._names:
+            self._names[key] = self.embed_text(names) if names else torch.zeros(0, self.dimension, device=self.device)
+        return self._names[key]
+
     def embed_audio(self, waveform: Float32[Tensor, "b n"], *, sample_rate: int) -> Float32[Tensor, "b d"]:
         """Unit-norm embeddings of waveforms.
 
@@ -99,11 +115,21 @@ class QueryEncoder(nn.Module, ABC):
         Raises:
             UsageError: not `[b, n]`, no samples, or a rate below 1 Hz.
         """
-        if waveform.ndim != 2 or waveform.shape[-1] == 0:
-            raise UsageError(f"A query waveform must be [b, n] with n > 0, not {list(waveform.shape)}.")
-        if sample_rate < 1:
-            raise UsageError(f"The sample rate of a query must be at least 1 Hz, not {sample_rate}.")
-        return self._project("audio", self.audio_features(waveform.to(self.device, torch.float32), sample_rate))
+        return self._project("audio", self.audio_features(self._checked(waveform, sample_rate), sample_rate))
+
+    def hear(self, waveform: Float32[Tensor, "b n"], *, sample_rate: int) -> Hearing:
+        """Embeddings of waveforms, as `embed_audio` has them, and of their patches of about a second.
+
+        Args:
+            waveform: on any device; moved to that of the encoder.
+            sample_rate: Hz.
+
+        Raises:
+            UsageError: as `embed_audio`.
+        """
+        parts = self.audio_parts(self._checked(waveform, sample_rate), sample_rate)
+        patches = self._project("audio", parts.patches.flatten(0, 1)).unflatten(0, parts.patches.shape[:2])
+        return Hearing(self._project("audio", parts.whole), patches, parts.power)
 
     def embed_image(self, images: Sequence[Image.Image]) -> Float32[Tensor, "b d"]:
         """Unit-norm embeddings of pictures."""
@@ -147,6 +173,13 @@ class QueryEncoder(nn.Module, ABC):
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, whatever module this one is part of."""
         return super().train(False)
+
+    def _checked(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        if waveform.ndim != 2 or waveform.shape[-1] == 0:
+            raise UsageError(f"A query waveform must be [b, n] with n > 0, not {list(waveform.shape)}.")
+        if sample_rate < 1:
+            raise UsageError(f"The sample rate of a query must be at least 1 Hz, not {sample_rate}.")
+        return waveform.to(self.device, torch.float32)
 
     def _project(self, modality: Modality, features: Tensor) -> Tensor:
         made: Tensor = self.heads[modality](features)

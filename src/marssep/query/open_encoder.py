@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from marssep.errors import ModelError
 from marssep.query.encoder import QueryEncoder
 from marssep.query.heads import MixtureHead, NamingHead, PlainHead, ProjectionHead
+from marssep.query.hearing import AudioParts
 from marssep.query.trunks import AudioTrunk, ImageTrunk, TextTrunk
+from marssep.query.trunks.audio import patch_power, pool_patches
 from marssep.query.trunks.building import WithoutInitialising
 from marssep.query.trunks.image import image_pixels
 from marssep.query.weights import weights_folder
@@ -68,6 +70,12 @@ class OpenEncoder(QueryEncoder):
     ) -> Float32[Tensor, "k 1024"]:
         """As the base class says, in one run of the trunk."""
         return self.audio_trunk.crops(waveform, sample_rate, spans)
+
+    def audio_parts(self, waveform: Float32[Tensor, "b n"], sample_rate: int) -> AudioParts:
+        """As the base class says, by the patches that the trunk takes anyway."""
+        patches = self.audio_trunk.patches(waveform, sample_rate)
+        features = self.audio_trunk.embed_patches(patches.flatten(0, 1)).unflatten(0, patches.shape[:2])
+        return AudioParts(pool_patches(features, patches), features, patch_power(patches))
 
     @torch.no_grad()
     def image_features(self, images: Sequence[Image.Image]) -> Float32[Tensor, "b 6680"]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,21 @@ _SILENT_POWER = 1e-6
 _CHUNK = 64  # patches at once: bounds the memory
 
 
+@dataclass(frozen=True, slots=True)
+class AudioFeatures:
+    """As `marssep.query.hearing.AudioParts`, of one sound.
+
+    Attributes:
+        whole: of the sound.
+        patches: of each patch.
+        power: of each patch.
+    """
+
+    whole: Float32[np.ndarray, " f"]
+    patches: Float32[np.ndarray, "p f"]
+    power: Float32[np.ndarray, " p"]
+
+
 class AudioEncoder:
     """Waveforms of any rate and length to unit-norm embeddings.
 
@@ -37,13 +53,22 @@ class AudioEncoder:
 
     def embed(self, waveform: Float32[np.ndarray, " n"], sample_rate: int) -> Float32[np.ndarray, " d"]:
         """Embedding of a waveform at `sample_rate` Hz."""
+        return self.project(self.features(waveform, sample_rate).whole[None])[0]
+
+    def features(self, waveform: Float32[np.ndarray, " n"], sample_rate: int) -> "AudioFeatures":
+        """What the trunk makes of a waveform and of its patches."""
         patches = self.patches(waveform, sample_rate)
         parts = [self._trunk({"patches": patches[at : at + _CHUNK]})[0] for at in range(0, len(patches), _CHUNK)]
         power = np.square(np.exp(patches) - _LOG_OFFSET).mean((1, 2))
         weights = (power + _SILENT_POWER) ** 0.25
-        features = (np.concatenate(parts) * (weights / weights.sum())[:, None]).sum(0)
-        embedding: np.ndarray = self._head({"features": features[None].astype(np.float32)})[0][0]
-        return embedding
+        features = np.concatenate(parts)
+        whole = (features * (weights / weights.sum())[:, None]).sum(0)
+        return AudioFeatures(whole.astype(np.float32), features, power)
+
+    def project(self, features: Float32[np.ndarray, "b f"]) -> Float32[np.ndarray, "b d"]:
+        """Unit-norm embeddings of features."""
+        embeddings: np.ndarray = self._head({"features": features})[0]
+        return embeddings
 
     def patches(self, waveform: Float32[np.ndarray, " n"], sample_rate: int) -> Float32[np.ndarray, "p 96 64"]:
         """Log-mel patches of 0.96 s with half overlap."""

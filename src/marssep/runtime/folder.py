@@ -10,7 +10,7 @@ from marssep.settings import Settings
 from marssep.spectral.settings import SpectralSettings
 
 CONFIG_FILE = "runtime.json"
-FORMAT = 2
+FORMAT = 3
 """Raised when the meaning of a folder changes; another number is refused."""
 
 
@@ -22,7 +22,11 @@ class PresenceSettings(Settings):
     network: float
     """Weight of the network's presence logit."""
     match: float
-    """Weight of the cosine between the query and the target as the encoder hears it; 0 saves the listening."""
+    """Weight of the cosine between the query and the target as the encoder hears it."""
+    spread: float
+    """Weight of how much that cosine varies over the patches of the target."""
+    rival: float
+    """Weight of the largest cosine of these patches with the name of another sound."""
     threshold: float
     """Presence below which a sound counts as absent, and a loud target is turned down."""
     quiet_threshold: float
@@ -31,6 +35,11 @@ class PresenceSettings(Settings):
     """A target is quiet if it lies this far below the recording wherever it is loudest."""
     absent_attenuation_db: float
     """How far the target of an absent sound is turned down."""
+
+    @property
+    def listens(self) -> bool:
+        """Whether the audio encoder is asked what it hears in the target."""
+        return bool(self.match or self.spread or self.rival)
 
 
 class ExportedFile(Settings):
@@ -65,6 +74,10 @@ class RuntimeConfig(Settings):
     """Odds that a negative leaves to sounds that neither query names."""
     windows: int
     """Loudest stretches of the target that are listened to."""
+    loud: float
+    """Patches of a stretch whose power is less than this share of the loudest one's say nothing."""
+    kin: float
+    """Names of sounds whose cosine with the query is this or more are no rivals."""
     query_dimension: int
     """Length of a query embedding."""
     encoder: str
@@ -72,8 +85,8 @@ class RuntimeConfig(Settings):
     presence: PresenceSettings
     """What the presence probability is made of."""
     files: dict[str, ExportedFile]
-    """By role: `network`; `queries`; `audio_trunk`, `audio_head` (presence and queries by example); `text`,
-    `tokenizer` (any words)."""
+    """By role: `network`; `queries`; `audio_trunk`, `audio_head` (presence and queries by example); `rivals` (names of
+    sounds that a target may be instead); `text`, `tokenizer` (any words)."""
     queries: tuple[str, ...] = ()
     """Names of the stored queries."""
     versions: dict[str, str] = {}

@@ -15,6 +15,7 @@ from marssep.audio import Audio, AudioFile, AudioWriter, check_waveform, read_au
 from marssep.errors import ModelError, OutputError, UsageError
 from marssep.runtime.encoders import AudioEncoder, Graph, TextEncoder
 from marssep.runtime.folder import RuntimeConfig, checked_file, read_config
+from marssep.runtime.hearing import Heard, weigh_patches
 from marssep.runtime.streaming import Source, Stream
 
 _PIECE = 1 << 16  # samples read at once
@@ -94,11 +95,13 @@ class Runtime:
         self.folder, self.config, self._threads = folder, config, threads
         self._graphs: dict[str, Graph] = {}
         self._network = self._graph("network")
-        self._queries = self._read_queries()
+        self._queries = dict(zip(config.queries, self._embeddings("queries"), strict=True))
         self._audio: AudioEncoder | None = None
         self._text: TextEncoder | None = None
-        if config.presence.match:
-            self._audio_encoder()  # a folder that cannot answer is refused before the first recording
+        self._rivals = np.zeros((0, config.query_dimension), dtype=np.float32)
+        if config.presence.listens:  # a folder that cannot answer is refused before the first recording
+            self._audio_encoder()
+            self._rivals = self._embeddings("rivals")
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], *, threads: int | None = None) -> Self:
@@ -247,16 +250,28 @@ class Runtime:
         level = stream.levels.loudest_db(seconds=seconds, quiet=self.config.quiet)
         presence = 0.0
         if logit != -math.inf:
-            match = self._listen(stream, sample_rate, query) if config.match else 0.0
-            evidence = config.bias + config.network * logit + config.match * match
+            heard = self._listen(stream, sample_rate, query) if config.listens else Heard()
+            evidence = config.bias + config.network * logit + config.match * heard.match
+            evidence += config.spread * heard.spread + config.rival * heard.rival
             presence = 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, evidence))))
         closed = presence < (config.quiet_threshold if level <= -config.quiet_db else config.threshold)
         return presence, np.float32(10.0 ** (-config.absent_attenuation_db / 20.0) if closed else 1.0)
 
-    def _listen(self, stream: Stream, sample_rate: int, query: np.ndarray) -> float:
-        """Largest cosine between the query and the loudest stretches of the target."""
+    def _listen(self, stream: Stream, sample_rate: int, query: np.ndarray) -> Heard:
+        """What the encoder hears in the loudest stretches of the target, as `marssep.separate.presence.Ear`."""
         encoder = self._audio_encoder()
-        return max(float(encoder.embed(stretch, sample_rate) @ query) for stretch in stream.loudest.found())
+        features = [encoder.features(stretch, sample_rate) for stretch in stream.loudest.found()]
+        matches = encoder.project(np.stack([each.whole for each in features])) @ query
+        best = int(matches.argmax())
+        return weigh_patches(
+            float(matches[best]),
+            encoder.project(features[best].patches),
+            features[best].power,
+            query=query,
+            rivals=self._rivals,
+            loud=self.config.loud,
+            kin=self.config.kin,
+        )
 
     def _network_outputs(self, power: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits, presence = self._network({"power": power, "query": query})
@@ -272,11 +287,12 @@ class Runtime:
             self._graphs[role] = _graph(checked_file(self.folder, self.config, role), self._threads)
         return self._graphs[role]
 
-    def _read_queries(self) -> dict[str, Float32[np.ndarray, " d"]]:
-        if "queries" not in self.config.files:
-            return {}
-        with np.load(checked_file(self.folder, self.config, "queries"), allow_pickle=False) as stored:
-            return dict(zip(self.config.queries, stored["embeddings"].astype(np.float32), strict=True))
+    def _embeddings(self, role: str) -> Float32[np.ndarray, "k d"]:
+        if role not in self.config.files:
+            return np.zeros((0, self.config.query_dimension), dtype=np.float32)
+        with np.load(checked_file(self.folder, self.config, role), allow_pickle=False) as stored:
+            embeddings: np.ndarray = stored["embeddings"].astype(np.float32)
+        return embeddings
 
 
 def _files(folder: Path, name: str) -> dict[str, Path]:

@@ -21,10 +21,11 @@ from torch import Tensor
 from marssep.errors import InputError
 from marssep.model import LoadedModel
 from marssep.query import QueryEncoder
+from marssep.runtime.hearing import Heard
 from marssep.separate.asked import Asked
 from marssep.separate.blocks import block_columns, block_power, masked_block, walk
 from marssep.separate.chunks import Fader, Listener, Said
-from marssep.separate.presence import TYPICAL_MATCH, Evidence, Gate, Stretches
+from marssep.separate.presence import TYPICAL, Ear, Evidence, Gate, Stretches
 from marssep.separate.progress import Meter, Watch
 from marssep.separate.settling import weigh
 from marssep.separate.sources import Source
@@ -120,7 +121,7 @@ class Stream:
         self._said: Said | None = None
         self._levels = SecondLevels(source.sample_rate)
         self._grid_levels = GridLevels(model.spectral.row_bins(source.sample_rate), model.config.spectral.step_seconds)
-        self._matches: list[float] = []
+        self._heard: list[Heard] = []
 
     @torch.inference_mode()
     def propose(self) -> None:
@@ -160,7 +161,7 @@ class Stream:
         """
         self._meter.enter("render")
         rate, spectral = self.source.sample_rate, self.model.spectral
-        matching = listening and bool(self.model.config.presence_match)
+        matching = listening and self.model.config.listens
         stretches = [Stretches(rate, seconds=self.model.chunk_seconds) for _ in wanted] if matching else []
         length, levels = 0, SecondLevels(rate)
         for block, excerpt in self._walk():
@@ -185,31 +186,30 @@ class Stream:
         if listening:
             self._levels = levels
         if matching:
-            embeddings = [each.embed(self.encoder) for each in stretches]
-            self._matches = [
-                float((heard @ self.asked.targets[index]).max())
-                for index, heard in zip(wanted, embeddings, strict=True)
+            ear = Ear.of(self.model.config, self.encoder)
+            self._heard = [
+                ear.listen(each, self.asked.targets[index]) for index, each in zip(wanted, stretches, strict=True)
             ]
 
     def guesses(self, *, gate: bool) -> list[Verdict]:
         """What `verdicts` will most likely say, before anything was listened to."""
-        usual = TYPICAL_MATCH if self.model.config.presence_match else 0.0
+        usual = TYPICAL if self.model.config.listens else Heard()
         return self._judge([usual] * len(self._presence), self._grid_levels.energies(), gate=gate)
 
     def verdicts(self, *, gate: bool) -> list[Verdict]:
         """Whether each sound is there, once the targets were listened to."""
-        made = self._judge(self._matches or [0.0] * len(self._presence), self._levels.energies(), gate=gate)
+        made = self._judge(self._heard or [Heard()] * len(self._presence), self._levels.energies(), gate=gate)
         traces = self.traces()
         return [
             replace(verdict, confidence=trace.confidence(self.model.config))
             for verdict, trace in zip(made, traces, strict=True)
         ]
 
-    def _judge(self, matches: list[float], energies: Float[Tensor, "w s"], *, gate: bool) -> list[Verdict]:
+    def _judge(self, heard: list[Heard], energies: Float[Tensor, "w s"], *, gate: bool) -> list[Verdict]:
         config, rule = self.model.config, Gate.of(self.model.config)
         presence = [
-            Evidence(self._settled.get(index, heard), match).presence(config)
-            for index, (heard, match) in enumerate(zip(self._presence.tolist(), matches, strict=True))
+            Evidence(self._settled.get(index, logit), each).presence(config)
+            for index, (logit, each) in enumerate(zip(self._presence.tolist(), heard, strict=True))
         ]
         levels = loudest_db(energies[:-1], energies[-1], seconds=self.model.chunk_seconds)
         return [
@@ -236,7 +236,7 @@ class Stream:
         for index, (logits, share) in enumerate(zip(network, shares, strict=True)):
             # What a picture means was settled for the whole recording: its odds move those of all seconds alike.
             shift = self._settled[index] - float(self._presence[index]) if index in self._settled else 0.0
-            match = self._matches[index] if self._matches else 0.0
+            match = self._heard[index].match if self._heard else 0.0
             made.append(Trace(logits + (shift if math.isfinite(shift) else 0.0), share, match))
         return made
 

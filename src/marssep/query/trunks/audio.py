@@ -88,12 +88,16 @@ class AudioTrunk(nn.Module):
         return grid.mean((2, 3))
 
 
+def patch_power(patches: Float32[Tensor, "b p 96 64"]) -> Float32[Tensor, "b p"]:
+    """Mean power of the mel bands of every patch, after the clip's level was evened out."""
+    return (patches.exp() - _LOG_OFFSET).square().mean((2, 3))
+
+
 def pool_patches(
     embeddings: Float32[Tensor, "b p 1024"], patches: Float32[Tensor, "b p 96 64"]
 ) -> Float32[Tensor, "b 1024"]:
     """Mean over patches, the louder the heavier (square root of the level): the pauses of a bark say nothing."""
-    power = (patches.exp() - _LOG_OFFSET).square().mean((2, 3))
-    weights = (power + _SILENT_POWER).pow(0.25)
+    weights = (patch_power(patches) + _SILENT_POWER).pow(0.25)
     return (embeddings * (weights / weights.sum(1, keepdim=True)).unsqueeze(-1)).sum(1)
 
 
