@@ -24,6 +24,7 @@ from marssep.query.bank import EmbeddingBank
 from marssep.query.encoder import load_encoder
 from marssep.train.batches import TrainingBatches
 from marssep.train.supervised import SupervisedRun, train_supervised
+from marssep.train.world import World
 
 # float32, dropout on, batch norm over the global batch: what is left is the order of sums.
 RELATIVE = 1e-4
@@ -215,3 +216,12 @@ def test_a_batch_that_cannot_be_divided_is_refused(made: Path, tmp_path: Path) -
     settings = load_preset("smoke", ("batch_size=4", "accumulation=3"))
     with pytest.raises(SettingsError, match="multiple of 3"):
         train_supervised(settings, corpus=corpus, bank=bank, output=tmp_path, quiet=True)
+
+
+@pytest.mark.parametrize("variable", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])
+def test_a_launcher_that_wants_the_network_in_pieces_is_refused(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "true")
+    with pytest.raises(SettingsError, match=f"{variable}.*'--multi_gpu' instead"):
+        World()
+    monkeypatch.setenv(variable, "false")
+    assert World().size == 1

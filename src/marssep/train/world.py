@@ -20,6 +20,11 @@ from torch import Tensor, nn
 
 from marssep.errors import SettingsError
 
+_SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron",
+}
 _PATIENCE = timedelta(hours=2)  # the others wait while the first process decodes a corpus or validates
 
 
@@ -48,6 +53,15 @@ def leave_together(last_words: str, *, code: int = 0) -> int:
         sys.stderr.flush()
         os._exit(code if state.process_index == 0 else 0)
     return code
+
+
+def _refuse_sharding() -> None:
+    for variable, name in _SHARDING.items():
+        if os.environ.get(variable, "").lower() in {"1", "true", "yes"}:
+            raise SettingsError(
+                f"{name}: the launcher wants the network in pieces ({variable}), but networks here are small and every "
+                "process holds all of theirs; launch with '--multi_gpu' instead."
+            )
 
 
 @dataclasses.dataclass
@@ -80,9 +94,13 @@ class World:
 
     Args:
         precision: autocast of the forward pass.
+
+    Raises:
+        SettingsError: if the launcher wants the network in pieces.
     """
 
     def __init__(self, precision: Literal["no", "bf16"] = "no") -> None:
+        _refuse_sharding()
         patient = InitProcessGroupKwargs(timeout=_PATIENCE)
         # Accelerate keeps one precision for all programs of an interpreter, so autocast is ours.
         self.accelerator = Accelerator(mixed_precision="no", cpu=_on_cpu(), kwargs_handlers=[patient])
