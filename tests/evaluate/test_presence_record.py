@@ -112,7 +112,31 @@ def test_the_record_of_a_calibration(marssep, tmp_path):
     assert marssep("report", tmp_path / "test", "--calibrate", tmp_path / "val").code == 2
 
 
-def test_several_runs_are_refused(marssep, tmp_path):
-    ran = marssep("report", tmp_path, tmp_path, "--presence", tmp_path / "presence.json")
+def test_several_lists_of_one_model_count_together(marssep, tmp_path):
+    for name, sha256, presence in (("two", "1", (0.9, 0.8, 0.1, 0.2)), ("three", "2", (0.6, 0.3, 0.5, 0.05))):
+        (tmp_path / name).mkdir()
+        _write_run(tmp_path / name, sha256=sha256, presence=presence)
+    output = tmp_path / "presence.json"
+    runs = (tmp_path / "two", tmp_path / "three")
+    ran = marssep("report", *runs, "--presence", output)
     assert ran.code == 2
-    assert "one run" in ran.err
+    assert "two of the runs are of one list" in ran.err
+    results = json.loads((tmp_path / "three" / "results.json").read_text())
+    results["mixtures"]["name"] = "other"
+    (tmp_path / "three" / "results.json").write_text(json.dumps(results))
+    ran = marssep("report", *runs, "--presence", output)
+    assert ran.code == 0, ran.err
+    record = json.loads(output.read_text())
+    assert record["queries"]["text"]["area"] == 1.0
+    (further,) = record["further"]
+    assert (further["mixtures"]["name"], further["queries"]["text"]["area"]) == ("other", 0.75)
+    row = record["together"]["text"]
+    assert (row["n_present"], row["n_absent"]) == (4, 4)
+    assert row["area"] == pytest.approx(15 / 16)
+    assert "ROC area 0.938" in ran.out
+    results["settings"]["presence_threshold"] = 0.5
+    (tmp_path / "three" / "results.json").write_text(json.dumps(results))
+    ran = marssep("report", *runs, "--presence", output)
+    assert ran.code == 2
+    assert "another model or threshold" in ran.err
+    assert marssep("report", *runs, "--html", tmp_path / "out.html").code == 2

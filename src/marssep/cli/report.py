@@ -1,5 +1,6 @@
 """`marssep report`: print results as Markdown tables, or write them as one HTML file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,8 @@ def report(
         brief: One short table for all results together.
         html: Write the report of one run to this file instead; it needs no other file and no network.
         items: Write the scores of one run to this JSON file, one entry for each query.
-        presence: Write ROC area, threshold and reliability of one run's presence scores to this JSON file.
+        presence: Write ROC area, threshold and reliability of presence scores to this JSON file; of several runs of one
+            model, of each and of all together.
         calibrate: Run on validation mixtures: with --presence, whether scaling presence as it fits there makes it more
             truthful here.
     """
@@ -34,12 +36,10 @@ def report(
     if calibrate is not None and presence is None:
         raise UsageError("--calibrate adds to what --presence writes; give both.")
     if html is not None or items is not None or presence is not None:
-        if len(results) > 1:
-            raise UsageError(
-                f"--html, --items and --presence take one run, not {len(results)}; write one file for each."
-            )
+        if len(results) > 1 and (html is not None or items is not None):
+            raise UsageError(f"--html and --items take one run, not {len(results)}; write one file for each.")
         if presence is not None:
-            _write_presence(results[0], presence, calibrate)
+            _write_presence(results, presence, calibrate)
         if html is not None or items is not None:
             _write(results[0], html, items)
         return
@@ -70,7 +70,7 @@ def _write(path: Path, html: Path | None, items: Path | None) -> None:
         print(f"{html} ({len(text.encode()) / 1e6:.1f} MB)")
 
 
-def _write_presence(path: Path, output: Path, calibrate: Path | None) -> None:
+def _write_presence(paths: Sequence[Path], output: Path, calibrate: Path | None) -> None:
     import json
 
     from marssep.evaluate.presence_calibration import calibration_record
@@ -78,12 +78,12 @@ def _write_presence(path: Path, output: Path, calibrate: Path | None) -> None:
     from marssep.evaluate.report import read_run
     from marssep.evaluate.results import write_text
 
-    run = read_run(path)
-    record = presence_record(run)
+    runs = [read_run(path) for path in paths]
+    record = presence_record(runs)
     if calibrate is not None:
-        record["calibration"] = calibration_record(read_run(calibrate), run)
+        record["calibration"] = calibration_record(read_run(calibrate), runs[0])
     write_text(output, json.dumps(record, indent=1) + "\n")
-    for kind, row in record["queries"].items():
+    for kind, row in record.get("together", record["queries"]).items():
         low, high = row["area_interval"]
         print(
             f"{kind}: ROC area {row['area']:.3f} [{low:.3f}, {high:.3f}] ({row['n_present']} present, "

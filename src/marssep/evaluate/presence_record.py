@@ -1,52 +1,81 @@
 """How well presence tells sounds that are there from sounds that are not: the figures of `results/presence.json`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from marssep.errors import InputError
+from marssep.errors import InputError, UsageError
 from marssep.evaluate.report.counting import N_BINS, Calibration, Draws, calibration
-from marssep.evaluate.report.items import ScoreTable, Series, column, with_presence
+from marssep.evaluate.report.items import ScoreTable, Series, column, join_tables, with_presence
 from marssep.evaluate.report.run import Run
 from marssep.metrics import share_interval
 
 
-def presence_record(run: Run, *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+def presence_record(runs: Sequence[Run], *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
     """ROC area with its interval, the threshold and what it gives, and reliability, for every kind of query.
 
-    The threshold is the one that the run was scored with: the model's own, which was chosen on validation.
+    The threshold is the one that the runs were scored with: the model's own, which was chosen on validation.
 
     Args:
-        run: of `marssep evaluate`, with its table of scores.
+        runs: of `marssep evaluate`, each with its table of scores; if there are several, figures of each and of all
+            their queries together.
         resamples: of the bootstrap, which draws whole mixtures.
         seed: of the bootstrap.
 
     Raises:
-        InputError: if the run has no scores, or none of both present and absent queries.
+        InputError: if a run has no scores, or none of both present and absent queries.
+        UsageError: if the runs are not of one model and threshold, or two are of one list.
     """
-    scores = run.table()
-    threshold = run.results.settings["presence_threshold"]
+    first, draws = runs[0], Draws(resamples=resamples, seed=seed)
+    _check_together(runs)
+    record: dict[str, Any] = {
+        "what": "presence of the shipped model against the truth; nothing was tuned on these lists",
+        "mixtures": first.results.mixtures.model_dump(mode="json"),
+        "model": first.results.model.name,
+        "model_sha256": first.results.model.sha256,
+        "threshold": _threshold(first),
+        "queries": _rows(first, first.table(), draws),
+        "resamples": resamples,
+        "seed": seed,
+        "versions": first.results.versions,
+        "date": first.results.date,
+    }
+    if len(runs) > 1:
+        record["further"] = [
+            {"mixtures": run.results.mixtures.model_dump(mode="json"), "queries": _rows(run, run.table(), draws)}
+            for run in runs[1:]
+        ]
+        record["together"] = _rows(first, join_tables({run.results.mixtures.name: run.table() for run in runs}), draws)
+    return record
+
+
+def _check_together(runs: Sequence[Run]) -> None:
+    for run in runs[1:]:
+        if run.results.model.sha256 != runs[0].results.model.sha256 or _threshold(run) != _threshold(runs[0]):
+            raise UsageError(
+                f"{run.folder}: of another model or threshold than {runs[0].folder}; name runs of one model."
+            )
+    names = [run.results.mixtures.name for run in runs]
+    if len(set(names)) < len(names):
+        raise UsageError(f"--presence: two of the runs are of one list ({', '.join(names)}); name each once.")
+
+
+def _threshold(run: Run) -> float:
+    threshold: float = run.results.settings["presence_threshold"]
+    return threshold
+
+
+def _rows(run: Run, scores: ScoreTable, draws: Draws) -> dict[str, Any]:
     rows = {}
     for series in run.main_series():
         found = calibration(scores, series)
         if found is not None:
-            draws = Draws(resamples=resamples, seed=seed)
-            rows[str(series.modality)] = _row(scores, series, found, threshold=threshold, draws=draws)
+            rows[str(series.modality)] = _row(scores, series, found, threshold=_threshold(run), draws=draws)
     if not rows:
         raise InputError(f"{run.folder}: no system answered both present and absent queries with a presence score.")
-    return {
-        "what": "presence of the shipped model against the truth; nothing was tuned on this list",
-        "mixtures": run.results.mixtures.model_dump(mode="json"),
-        "model": run.results.model.name,
-        "model_sha256": run.results.model.sha256,
-        "threshold": threshold,
-        "queries": rows,
-        "resamples": resamples,
-        "seed": seed,
-        "versions": run.results.versions,
-        "date": run.results.date,
-    }
+    return rows
 
 
 def area(present: Float[np.ndarray, " p"], absent: Float[np.ndarray, " a"]) -> float:

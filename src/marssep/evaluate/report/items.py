@@ -4,7 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,21 @@ def read_table(path: Path) -> ScoreTable:
     if not table:
         raise InputError(f"{path}: holds no scores; run 'marssep evaluate' again.")
     return ScoreTable(table)
+
+
+def join_tables(tables: Mapping[str, ScoreTable]) -> ScoreTable:
+    """One table of several lists; mixtures are called `LIST/MIXTURE`.
+
+    Args:
+        tables: by name of the list.
+    """
+    joined: dict[Series, dict[Key, Row]] = {}
+    for name, table in tables.items():
+        for series in table.series:
+            for (mixture, query), row in table.rows[series].items():
+                key = f"{name}/{mixture}", query
+                joined.setdefault(series, {})[key] = replace(row, key=key)
+    return ScoreTable(joined)
 
 
 def items_json(table: ScoreTable, *, name: str) -> str:
