@@ -40,6 +40,12 @@ def test_sharing_more_levels_than_there_are_is_refused() -> None:
         build_network(TINY["film_unet"].model_copy(update={"network": {"channels": [8, 12], "shared": 2}}))
 
 
+def test_a_member_with_more_rows_than_the_grid_is_refused() -> None:
+    config = _tiny("ensemble", members=[_SMALL, {**_SMALL, "n_bands": 64}])
+    with pytest.raises(SettingsError, match=r"members\[1\].n_bands = 64: more rows than .*n_bands = 32"):
+        build_network(config)
+
+
 @pytest.mark.parametrize("before", [0, 1])
 def test_shared_levels_start_as_what_no_query_changes(before: int) -> None:
     torch.manual_seed(0)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from marssep.errors import SettingsError
 from marssep.model.film_unet import FilmUNet, FilmUNetSettings
 from marssep.model.network import MaskNetwork, MaskOutput, normalise
 from marssep.settings import Settings
@@ -38,13 +39,21 @@ class Ensemble(MaskNetwork):
         settings: sizes of the members.
         spectral: the grid; no member has more rows.
         query_dimension: length of the query embedding.
+
+    Raises:
+        SettingsError: if a member has more rows than the grid.
     """
 
     def __init__(self, settings: EnsembleSettings, *, spectral: SpectralSettings, query_dimension: int) -> None:
         super().__init__(n_bands=spectral.n_bands, query_dimension=query_dimension)
         self.settings = settings
         self.members = nn.ModuleList()
-        for member in settings.members:
+        for number, member in enumerate(settings.members):
+            if (member.n_bands or 0) > spectral.n_bands:
+                raise SettingsError(
+                    f"network.members[{number}].n_bands = {member.n_bands}: more rows than the ensemble's grid has "
+                    f"(spectral.n_bands = {spectral.n_bands}); take the grid of the finest member."
+                )
             own = spectral.model_copy(update={"n_bands": member.n_bands or spectral.n_bands})
             network = FilmUNet(member, spectral=own, query_dimension=query_dimension)
             self.members.append(network if own == spectral else _Coarser(network, spectral))
