@@ -1,4 +1,7 @@
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -45,6 +48,30 @@ def test_a_changed_manifest_builds_the_cache_again(mini):
     assert len(before) == len(after) == 1
     assert before != after
     assert not list(mini.glob("*.partial"))
+
+
+def test_what_another_process_is_decoding_is_left_alone(mini):
+    busy, abandoned = (mini / f"decoded-0123456789abcdef.npy.{pid}.partial" for pid in (1, 2))
+    for path in (busy, abandoned):
+        path.write_bytes(b"half")
+    os.utime(abandoned, (0, 0))
+    Corpus.open(mini).decode_all()
+    assert busy.is_file()
+    assert not abandoned.exists()
+
+
+def test_processes_that_decode_a_corpus_at_once_all_get_it(mini):
+    program = (
+        "import sys; from marssep.corpus.store import Corpus; print(len(Corpus.open(sys.argv[1]).audio('mini/dog/0')))"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", program, str(mini)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    for process in started:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err.decode()
+        assert int(out) == CORPUS_RATE // 2
 
 
 def test_a_folder_that_cannot_be_written_uses_the_cache_folder(mini, tmp_path, monkeypatch):

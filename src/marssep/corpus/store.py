@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ CORPUS_RATE = 32000
 _CACHE_FORMAT = "int16-mono-v1"
 _HEADER_BYTES = 128
 _STEP = np.float32(1 / 32768)
+_ABANDONED_SECONDS = 600.0  # what is being decoded is written to all the time
 _BUILDING = threading.Lock()  # threads of one process must not decode the same corpus twice
 
 logger = logging.getLogger(__name__)
@@ -218,8 +220,9 @@ def _build(reader: ItemReader, items: list[Item], target: Path) -> None:
     logger.info("decoding %d sounds of %s once, into %s.npy", len(items), reader.folder, target)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.parent == reader.folder:  # the cache folder is shared by many corpora
-        for stale in target.parent.glob("decoded-*"):
-            stale.unlink(missing_ok=True)
+        for path in target.parent.glob("decoded-*"):
+            if _is_stale(path, target.name):
+                path.unlink(missing_ok=True)
     partial = target.with_name(f"{target.name}.npy.{os.getpid()}.partial")
     files = list(
         {item.path: item for item in items}.values()
@@ -242,6 +245,15 @@ def _build(reader: ItemReader, items: list[Item], target: Path) -> None:
     index = target.with_name(f"{target.name}.json.{os.getpid()}.partial")
     index.write_text(json.dumps([(item.id, *where[item.path]) for item in items]), encoding="utf-8")
     os.replace(index, target.with_name(f"{target.name}.json"))
+
+
+def _is_stale(path: Path, name: str) -> bool:
+    """Of another state of the manifest, or left by a process that was killed; not what another one is writing."""
+    try:
+        quiet = time.time() - path.stat().st_mtime
+    except FileNotFoundError:  # finished, or removed by another process
+        return False
+    return quiet > _ABANDONED_SECONDS if path.suffix == ".partial" else not path.name.startswith(f"{name}.")
 
 
 def _decode(reader: ItemReader, item: Item) -> np.ndarray:
