@@ -17,7 +17,7 @@ from marssep.policy.advantage import AdvantageSettings, block_advantages, group_
 from marssep.policy.beta import BetaMaskPolicy
 from marssep.policy.exploration import ExplorationSettings, explore
 from marssep.policy.surrogate import Rollout, SurrogateSettings, cell_weight, surrogate
-from marssep.presets import load_preset
+from marssep.presets import load_preset, preset_names
 from marssep.query.bank import EmbeddingBank
 from marssep.reward import grid
 from marssep.reward.grid import GridRewards, GridRewardSettings, GridTruth
@@ -181,7 +181,7 @@ def test_every_choice_moves_the_weights(train, start, changes, tmp_path):
 
 
 def test_similarity_and_recogniser_are_rewards(train, start, corpus, tmp_path):
-    shape = {"bands": 16, "segments": 8, "detail": 8, "dimension": 16, "exponent": 0.5}
+    shape = {"bands": 16, "segments": 8, "detail": 8, "dimension": 16, "exponent": 0.5, "max_frequency": 8000.0}
     student = GridStudent(None, StudentSettings(bands=16, segments=16, channels=(4, 8)), shape=shape)
     recogniser = fit_recogniser(corpus, _settings(start).model.spectral, per_label=4)
     weights = "reward.weights={cosine=1.0,margin=1.0,text=1.0,log_magnitude=1.0,recogniser=1.0}"
@@ -230,3 +230,25 @@ def test_settings_that_contradict_each_other_are_refused(train, start):
         train(load_preset("reinforce", TINY).model_copy(update={"start": None}), "none")
     with pytest.raises(SettingsError, match="accumulation > 1"):
         train(_settings(start, "accumulation=3"), "parts")
+
+
+def test_a_student_of_other_frequencies_is_refused(train, start):
+    shape = {"bands": 16, "segments": 8, "detail": 8, "dimension": 16, "exponent": 0.5}
+    student = GridStudent(None, StudentSettings(bands=16, segments=16, channels=(4, 8)), shape=shape)
+    with pytest.raises(
+        SettingsError, match=r"end at 8000 Hz and bend at 700 Hz, but .* end at 16000 Hz and bend at 700 Hz"
+    ):
+        train(_settings(start, "reward.weights={cosine=1.0}"), student=student)
+
+
+@pytest.mark.parametrize(
+    "preset", [name for name in preset_names() if isinstance(load_preset(name), ReinforceSettings)]
+)
+def test_every_preset_takes_two_steps(train, start, preset, tmp_path):
+    few = ("steps=2", "reward.weights={si_sdr=1.0}", f'start="{start}"', "validation.lists=[]")
+    given = [change for change in TINY if not change.startswith(("group_size", "steps", "reward", "exploration"))]
+    settings = load_preset(preset, (*given, *few))
+    train(settings)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["group_size"] == load_preset(preset).group_size
+    assert json.loads((tmp_path / "run" / "checkpoint" / "progress.json").read_text())["step"] == 2, lines

@@ -14,6 +14,8 @@ from marssep.spectral import SpectralSettings, Spectrogram
 _SILENT = 1e-12  # mean power below which (-120 dB of full scale) there is nothing to see
 _FLOOR = 1e-6  # of a cell relative to the mean: keeps the slope of the root finite
 _SPECTROGRAM = Spectrogram(SpectralSettings(hop_seconds=0.032, frames_per_step=1))
+AXIS = {name: float(getattr(_SPECTROGRAM.settings, name)) for name in ("max_frequency", "corner_frequency")}
+"""Of the rows it sees, hertz."""
 
 
 def detail_grid(

@@ -16,11 +16,12 @@ from jaxtyping import Float, Float32
 from pydantic import Field
 from torch import Tensor, nn
 
-from marssep.errors import ModelError
-from marssep.reward.detail import compressed, relative_power
+from marssep.errors import ModelError, SettingsError
+from marssep.reward.detail import AXIS, compressed, relative_power
 from marssep.reward.encoder import SHIPPED, RewardEncoder
 from marssep.reward.heads import DetailHead
 from marssep.settings import Settings
+from marssep.spectral import SpectralSettings
 
 FILE, CARD = "student.safetensors", "student.json"
 _FLOOR = 1e-4  # of the relative power: 40 dB below the mean is as good as nothing
@@ -43,7 +44,8 @@ class GridStudent(nn.Module):
     Args:
         teacher: whose second part, share and dimensions are taken over; None to load weights into it.
         settings: shape of the first part.
-        shape: (cells of the detail, its dimension, dimension of the first part, exponent), if there is no teacher.
+        shape: (cells of the detail, its dimension, dimension of the first part, exponent, frequency axis of the rows),
+            if there is no teacher.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class GridStudent(nn.Module):
                 "width": own.detail_width,
                 "dimension": teacher.encoder.dimension,
                 "exponent": own.exponent,
+                **AXIS,
             }
         assert shape is not None
         self.shape = shape
@@ -94,6 +97,22 @@ class GridStudent(nn.Module):
     def dimension(self) -> int:
         """Of an embedding, both parts."""
         return int(self.shape["dimension"] + self.shape["detail"])
+
+    def check_grid(self, spectral: SpectralSettings) -> None:
+        """Make sure that rows of a grid are what the student takes them for; their number does not matter.
+
+        Raises:
+            SettingsError: if they are other frequencies.
+        """
+        own = {name: self.shape.get(name, usual) for name, usual in AXIS.items()}
+        given = {name: float(getattr(spectral, name)) for name in AXIS}
+        if own != given:
+            raise SettingsError(
+                f"model.spectral: the rows end at {given['max_frequency']:g} Hz and bend at "
+                f"{given['corner_frequency']:g} Hz, but the reward's student hears rows that end at "
+                f"{own['max_frequency']:g} Hz and bend at {own['corner_frequency']:g} Hz; train a model with those, or "
+                "reward something else than similarity ('reward.weights')."
+            )
 
     def forward(self, power: Float[Tensor, "b bands steps"]) -> Float32[Tensor, "b d"]:
         """Unit-norm embeddings of sounds given as power on the grid, at any level; zero for silence."""

@@ -93,10 +93,15 @@ def distil(
         teacher: folder of the aligned reward encoder.
         model: separator whose outputs are among the separations.
         report: called with lines for the person who waits.
+
+    Raises:
+        SettingsError: if the separator's rows are other frequencies than those of the reward encoder's second part.
     """
     corpus, separator = Corpus.open(folders), load_model(model)
     encoder = load_encoder(separator.config.encoder)
     aligned = RewardEncoder.load(teacher, encoder=encoder)
+    student = GridStudent(aligned, settings.student)
+    student.check_grid(separator.config.spectral)
     progressive = ProgressiveSettings(training_mixtures=settings.training_mixtures)
     lists = {"train": (training_mixtures(corpus, progressive), TRAIN_COUNTS)}
     for name in VALIDATION_LISTS:
@@ -113,7 +118,7 @@ def distil(
         made = separations(specs, corpus, (separator, encoder), folders[0].parent / CACHE, counts=counts, progress=tell)
         lessons[name] = _lesson(made, aligned)
     started = time.time()
-    student = teach(GridStudent(aligned, settings.student), lessons["train"], settings, report=report)
+    student = teach(student, lessons["train"], settings, report=report)
     figures: dict[str, float] = {}
     for name in lessons.keys() - {"train"}:
         figures |= {f"{name}/{key}": value for key, value in fidelity(student, lessons[name]).items()}

@@ -74,6 +74,8 @@ def train_reinforce(
         OutputError, ModelError: as `train_supervised`.
     """
     _check(settings)
+    if parts.student is not None:
+        parts.student.check_grid(settings.model.spectral)
     prepare_folder(output, resume)
     run = ReinforceRun(settings, corpus, bank, output, parts)
     if run.world.size > 1 and settings.minibatches > 1:
