@@ -238,6 +238,11 @@ def test_the_shipped_model_gives_the_same_sound_and_presence(tmp_path):
     by_example = separator.separate(recording, audio=(wanted.target, wanted.sample_rate), gate=False)
     made = runtime.separate(recording, audio=(wanted.target, wanted.sample_rate), gate=False)
     assert _snr_db(made.target, by_example.target) > 60
+    config = json.loads((tmp_path / "runtime.json").read_text())
+    del config["files"]["rivals"]
+    (tmp_path / "runtime.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="exported without 'rivals'"):
+        Runtime.load(tmp_path)
 
 
 def test_presence_that_listens_needs_an_encoder_with_a_graph(tiny_model, tmp_path):

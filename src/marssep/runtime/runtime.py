@@ -95,7 +95,8 @@ class Runtime:
         self.folder, self.config, self._threads = folder, config, threads
         self._graphs: dict[str, Graph] = {}
         self._network = self._graph("network")
-        self._queries = dict(zip(config.queries, self._embeddings("queries"), strict=True))
+        stored = self._embeddings("queries") if "queries" in config.files else ()
+        self._queries = dict(zip(config.queries, stored, strict=True))
         self._audio: AudioEncoder | None = None
         self._text: TextEncoder | None = None
         self._rivals = np.zeros((0, config.query_dimension), dtype=np.float32)
@@ -288,8 +289,6 @@ class Runtime:
         return self._graphs[role]
 
     def _embeddings(self, role: str) -> Float32[np.ndarray, "k d"]:
-        if role not in self.config.files:
-            return np.zeros((0, self.config.query_dimension), dtype=np.float32)
         with np.load(checked_file(self.folder, self.config, role), allow_pickle=False) as stored:
             embeddings: np.ndarray = stored["embeddings"].astype(np.float32)
         return embeddings
