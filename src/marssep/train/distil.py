@@ -18,6 +18,7 @@ from torch import Tensor
 
 from marssep.corpus.labels import class_of
 from marssep.corpus.lists import read_list
+from marssep.corpus.mixing import MixtureSpec
 from marssep.corpus.store import MANIFEST, Corpus
 from marssep.model import load_model
 from marssep.query import load_encoder
@@ -26,7 +27,7 @@ from marssep.reward.student import GridStudent, StudentSettings
 from marssep.settings import Settings
 from marssep.train.progressive_cache import separations
 from marssep.train.progressive_figures import spearman
-from marssep.train.progressive_material import REPORT_COUNTS, TRAIN_COUNTS, Separations
+from marssep.train.progressive_material import REPORT_COUNTS, TRAIN_COUNTS, Counts, Separations
 from marssep.train.progressive_run import CACHE, VALIDATION_LISTS, training_mixtures
 from marssep.train.progressive_settings import ProgressiveSettings
 
@@ -102,12 +103,7 @@ def distil(
     aligned = RewardEncoder.load(teacher, encoder=encoder)
     student = GridStudent(aligned, settings.student)
     student.check_grid(separator.config.spectral)
-    progressive = ProgressiveSettings(training_mixtures=settings.training_mixtures)
-    lists = {"train": (training_mixtures(corpus, progressive), TRAIN_COUNTS)}
-    for name in VALIDATION_LISTS:
-        specs = [spec for spec in read_list(name) if all(source.item in corpus.by_id for source in spec.sources)]
-        if specs:
-            lists[name] = (specs[: settings.validation_mixtures], REPORT_COUNTS)
+    lists = _lists(corpus, settings)
     lessons = {}
     for name, (specs, counts) in lists.items():
 
@@ -136,6 +132,17 @@ def distil(
         },
     )
     return figures
+
+
+def _lists(corpus: Corpus, settings: DistilSettings) -> dict[str, tuple[list[MixtureSpec], Counts]]:
+    """Mixtures, and how many separations of each kind, for training and for every validation list that can be made."""
+    progressive = ProgressiveSettings(training_mixtures=settings.training_mixtures)
+    lists = {"train": (training_mixtures(corpus, progressive), TRAIN_COUNTS)}
+    for name in VALIDATION_LISTS:
+        specs = [spec for spec in read_list(name) if all(source.item in corpus.by_id for source in spec.sources)]
+        if specs:
+            lists[name] = (specs[: settings.validation_mixtures], REPORT_COUNTS)
+    return lists
 
 
 def teach(
