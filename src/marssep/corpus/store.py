@@ -249,11 +249,12 @@ def _build(reader: ItemReader, items: list[Item], target: Path) -> None:
 
 def _is_stale(path: Path, name: str) -> bool:
     """Of another state of the manifest, or left by a process that was killed; not what another one is writing."""
+    if path.suffix != ".partial":
+        return not path.name.startswith(f"{name}.")
     try:
-        quiet = time.time() - path.stat().st_mtime
+        return time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
     except FileNotFoundError:  # finished, or removed by another process
         return False
-    return quiet > _ABANDONED_SECONDS if path.suffix == ".partial" else not path.name.startswith(f"{name}.")
 
 
 def _decode(reader: ItemReader, item: Item) -> np.ndarray:
