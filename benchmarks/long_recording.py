@@ -267,7 +267,7 @@ class Parts:
             return least(minute, repeats=7)
 
     def _listening(self) -> float:
-        if not self._model.config.listens:
+        if not self._model.config.evidence_weights.listens:
             return 0.0
         stretches = Stretches(RATE, seconds=self._model.chunk_seconds)
         for piece, _ in zip(pieces(), range(math.ceil(60 / PIECE_SECONDS)), strict=False):

@@ -67,7 +67,7 @@ def separate_queries(
     logits = [settled[k].presence if k in settled else float(logit) for k, logit in enumerate(proposed)]
     targets = [apply_mask(mixture[None], mask, sample_rate, spectral) for mask in masks]
     heard = [Heard()] * len(embeddings)
-    if listening or config.listens:
+    if listening or config.evidence_weights.listens:
         ear = Ear.of(config, encoder, wholly=listening)
         stretches = [find_stretches(target, sample_rate, seconds=model.chunk_seconds) for target in targets]
         heard = [ear.listen(each, query) for each, query in zip(stretches, embeddings, strict=True)]

@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 from marssep.errors import UsageError
 from marssep.evaluate.results import Modality
 from marssep.evaluate.scores import Score, column
+from marssep.runtime.hearing import EvidenceWeights
 from marssep.separate.presence import Evidence
 
 REJECTED_GOAL = 0.90
@@ -51,17 +52,6 @@ class PresenceChoice:
     n_absent: int
     quiet_threshold: float | None = None
     n_quiet: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class EvidenceWeights:
-    """Logistic regression behind the presence probability; see `marssep.separate.presence.Evidence`."""
-
-    bias: float
-    network: float
-    match: float
-    spread: float
-    rival: float
 
 
 def kept_gain(gain: ArrayLike, rejected: ArrayLike) -> Float[np.ndarray, "*n"]:

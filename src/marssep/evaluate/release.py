@@ -16,13 +16,14 @@ from marssep.corpus.mixing import render
 from marssep.corpus.store import CORPUS_RATE, Corpus
 from marssep.errors import ModelError
 from marssep.evaluate.path import separate_queries
-from marssep.evaluate.presence import EvidenceWeights, PresenceChoice, choose_from_scores, fit_evidence
+from marssep.evaluate.presence import PresenceChoice, choose_from_scores, fit_evidence
 from marssep.evaluate.protocol import EvaluateSettings, evaluate
 from marssep.evaluate.scores import Score
 from marssep.evaluate.versions import library_versions
 from marssep.model import LoadedModel, in_half, load_model, save_model
 from marssep.query import QueryEncoder
 from marssep.query.bank import EmbeddingBank
+from marssep.runtime.hearing import EvidenceWeights
 from marssep.separate.presence import Evidence
 from marssep.settings import Settings
 from marssep.train.validation import Validator

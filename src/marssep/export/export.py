@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def export_model(
     """
     folder, settings = Path(folder), settings or ExportSettings()
     config, encoder = separator.model.config, separator.encoder
-    listens = config.listens
+    listens = config.evidence_weights.listens
     if not settings.texts and not settings.text_encoder and not listens:
         raise UsageError("Nothing could be asked of this export; name queries with --text or add --text-encoder.")
     if (listens or settings.text_encoder) and not isinstance(encoder, OpenEncoder):
@@ -112,12 +112,12 @@ def _files(separator: Separator, settings: ExportSettings, *, listens: bool) -> 
         "network": lambda: network_graph(model.network, chunk_steps=model.config.chunk_steps)
     }
     if settings.texts:
-        files["queries"] = lambda: _queries(encoder, settings.texts)
+        files["queries"] = lambda: _embeddings(encoder, settings.texts)
     if isinstance(encoder, OpenEncoder):
         if listens:
             files["audio_trunk"] = lambda: audio_trunk_graph(encoder.audio_trunk)
             files["audio_head"] = lambda: head_graph(encoder.heads["audio"])
-            files["rivals"] = lambda: _queries(encoder, model.config.presence_rivals)
+            files["rivals"] = lambda: _embeddings(encoder, model.config.presence_rivals)
         if settings.text_encoder:
             files["text"] = lambda: text_graph(encoder.text_trunk, encoder.heads["text"])
             files["tokenizer"] = (weights_folder(encoder.name) / "tokenizer.json").read_bytes
@@ -142,11 +142,7 @@ def _config(separator: Separator, settings: ExportSettings, files: dict[str, Exp
         query_dimension=config.query_dimension,
         encoder=config.encoder,
         presence=PresenceSettings(
-            bias=config.presence_bias,
-            network=config.presence_network,
-            match=config.presence_match,
-            spread=config.presence_spread,
-            rival=config.presence_rival,
+            **asdict(config.evidence_weights),
             threshold=gate.threshold,
             quiet_threshold=gate.quiet_threshold,
             quiet_db=gate.quiet_db,
@@ -163,7 +159,7 @@ def _config(separator: Separator, settings: ExportSettings, files: dict[str, Exp
     )
 
 
-def _queries(encoder: QueryEncoder, texts: tuple[str, ...]) -> bytes:
+def _embeddings(encoder: QueryEncoder, texts: tuple[str, ...]) -> bytes:
     made = io.BytesIO()
     with torch.inference_mode():
         np.savez(made, embeddings=encoder.embed_names(texts).numpy())

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from marssep.model.film_unet import FilmUNet, FilmUNetSettings
 from marssep.model.hub import hub_folder, is_hub_id
 from marssep.model.network import MaskNetwork
 from marssep.model.unet import UNet, UNetSettings
+from marssep.runtime.hearing import EvidenceWeights
 from marssep.settings import Settings
 from marssep.spectral import SpectralSettings, Spectrogram
 
@@ -86,9 +87,10 @@ class ModelConfig(Settings):
     """How far the target of an absent sound is turned down."""
 
     @property
-    def listens(self) -> bool:
-        """Whether presence asks what the query encoder hears in the target."""
-        return bool(self.presence_match or self.presence_spread or self.presence_rival)
+    def evidence_weights(self) -> EvidenceWeights:
+        """What makes presence of what the network says and the query encoder hears."""
+        names = (each.name for each in fields(EvidenceWeights))
+        return EvidenceWeights(*(getattr(self, f"presence_{name}") for name in names))
 
 
 @dataclass(frozen=True, slots=True)

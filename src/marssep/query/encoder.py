@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from marssep.errors import ModelError, UsageError
 from marssep.query.augment import augment_picture
 from marssep.query.heads import MixtureHead
-from marssep.query.hearing import AudioParts, Hearing, cut_windows
+from marssep.query.hearing import AudioParts, cut_windows
 from marssep.query.readings import Readings
 
 Modality = Literal["text", "audio", "image"]
@@ -117,7 +117,7 @@ class QueryEncoder(nn.Module, ABC):
         """
         return self._project("audio", self.audio_features(self._checked(waveform, sample_rate), sample_rate))
 
-    def hear(self, waveform: Float32[Tensor, "b n"], *, sample_rate: int) -> Hearing:
+    def hear(self, waveform: Float32[Tensor, "b n"], *, sample_rate: int) -> AudioParts:
         """Embeddings of waveforms, as `embed_audio` has them, and of their patches of about a second.
 
         Args:
@@ -129,7 +129,7 @@ class QueryEncoder(nn.Module, ABC):
         """
         parts = self.audio_parts(self._checked(waveform, sample_rate), sample_rate)
         patches = self._project("audio", parts.patches.flatten(0, 1)).unflatten(0, parts.patches.shape[:2])
-        return Hearing(self._project("audio", parts.whole), patches, parts.power)
+        return AudioParts(self._project("audio", parts.whole), patches, parts.power)
 
     def embed_image(self, images: Sequence[Image.Image]) -> Float32[Tensor, "b d"]:
         """Unit-norm embeddings of pictures."""

@@ -10,27 +10,12 @@ PATCH_SECONDS, PATCH_HOP_SECONDS = 0.96, 0.48
 
 @dataclass(frozen=True, slots=True)
 class AudioParts:
-    """A trunk's features of sounds and of their patches.
+    """A trunk's features of sounds and of their patches, or the unit-norm embeddings that a head makes of them.
 
     Attributes:
         whole: of each sound.
         patches: of each of its patches of about a second, half of which overlap.
         power: of each patch; comparable within one sound only.
-    """
-
-    whole: Float32[Tensor, "b f"]
-    patches: Float32[Tensor, "b p f"]
-    power: Float32[Tensor, "b p"]
-
-
-@dataclass(frozen=True, slots=True)
-class Hearing:
-    """Unit-norm embeddings of sounds and of their patches; see `AudioParts`.
-
-    Attributes:
-        whole: of each sound.
-        patches: of each of its patches.
-        power: of each patch.
     """
 
     whole: Float32[Tensor, "b d"]

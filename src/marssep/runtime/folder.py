@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from marssep.errors import ModelError
+from marssep.runtime.hearing import EvidenceWeights
 from marssep.settings import Settings
 from marssep.spectral.settings import SpectralSettings
 
@@ -37,9 +38,9 @@ class PresenceSettings(Settings):
     """How far the target of an absent sound is turned down."""
 
     @property
-    def listens(self) -> bool:
-        """Whether the audio encoder is asked what it hears in the target."""
-        return bool(self.match or self.spread or self.rival)
+    def weights(self) -> EvidenceWeights:
+        """What makes presence of evidence."""
+        return EvidenceWeights(self.bias, self.network, self.match, self.spread, self.rival)
 
 
 class ExportedFile(Settings):

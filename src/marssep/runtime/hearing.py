@@ -1,5 +1,6 @@
-"""What a query encoder hears in a separated sound, in three numbers; for both engines."""
+"""What a query encoder hears in a separated sound, in three numbers, and the presence they make; for both engines."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,48 @@ class Heard:
     match: float = 0.0
     spread: float = 0.0
     rival: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceWeights:
+    """Logistic regression behind the presence probability, fitted on validation.
+
+    Attributes:
+        bias: constant.
+        network: of the network's presence logit.
+        match: of each number of `Heard`, as the next two.
+        spread: see `match`.
+        rival: see `match`.
+    """
+
+    bias: float
+    network: float
+    match: float
+    spread: float
+    rival: float
+
+    @property
+    def patches(self) -> bool:
+        """Whether the patches of the target have a say."""
+        return bool(self.spread or self.rival)
+
+    @property
+    def listens(self) -> bool:
+        """Whether anything that is heard in the target has a say."""
+        return bool(self.match) or self.patches
+
+    def presence(self, network: float, heard: Heard) -> float:
+        """Probability that the sound is there.
+
+        Args:
+            network: the network's presence logit, the largest over the chunks.
+            heard: in the target.
+        """
+        if network == -math.inf:  # digital silence
+            return 0.0
+        logit = self.bias + self.network * network + self.match * heard.match
+        logit += self.spread * heard.spread + self.rival * heard.rival
+        return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, logit))))
 
 
 def weigh_patches(

@@ -100,7 +100,7 @@ class Runtime:
         self._audio: AudioEncoder | None = None
         self._text: TextEncoder | None = None
         self._rivals = np.zeros((0, config.query_dimension), dtype=np.float32)
-        if config.presence.listens:  # a folder that cannot answer is refused before the first recording
+        if config.presence.weights.listens:  # a folder that cannot answer is refused before the first recording
             self._audio_encoder()
             self._rivals = self._embeddings("rivals")
 
@@ -249,12 +249,9 @@ class Runtime:
         config = self.config.presence
         seconds = self.config.chunk_steps * self.config.spectral.step_seconds
         level = stream.levels.loudest_db(seconds=seconds, quiet=self.config.quiet)
-        presence = 0.0
-        if logit != -math.inf:
-            heard = self._listen(stream, sample_rate, query) if config.listens else Heard()
-            evidence = config.bias + config.network * logit + config.match * heard.match
-            evidence += config.spread * heard.spread + config.rival * heard.rival
-            presence = 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, evidence))))
+        silent = logit == -math.inf
+        heard = Heard() if silent or not config.weights.listens else self._listen(stream, sample_rate, query)
+        presence = config.weights.presence(logit, heard)
         closed = presence < (config.quiet_threshold if level <= -config.quiet_db else config.threshold)
         return presence, np.float32(10.0 ** (-config.absent_attenuation_db / 20.0) if closed else 1.0)
 

@@ -1,6 +1,5 @@
 """Is the sound there? What the network says, and what the query encoder says when it listens to the target."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from marssep.model import ModelConfig
 from marssep.query import QueryEncoder
-from marssep.query.hearing import Hearing
+from marssep.query.hearing import AudioParts
 from marssep.runtime.hearing import Heard, weigh_patches
 
 WINDOWS = 8
@@ -35,13 +34,8 @@ class Evidence:
     heard: Heard = field(default_factory=Heard)
 
     def presence(self, config: ModelConfig) -> float:
-        """Probability that the sound is there: a logistic regression whose weights were fitted on validation."""
-        if self.network == -math.inf:  # digital silence
-            return 0.0
-        logit = config.presence_bias + config.presence_network * self.network
-        logit += config.presence_match * self.heard.match
-        logit += config.presence_spread * self.heard.spread + config.presence_rival * self.heard.rival
-        return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, logit))))
+        """Probability that the sound is there, for a model."""
+        return config.evidence_weights.presence(self.network, self.heard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +93,7 @@ class Ear:
     @classmethod
     def of(cls, config: ModelConfig, encoder: QueryEncoder, *, wholly: bool = False) -> "Ear":
         """That of a model, which hears no more than its presence uses, unless `wholly`."""
-        patches = wholly or config.presence_spread != 0.0 or config.presence_rival != 0.0
+        patches = wholly or config.evidence_weights.patches
         return cls(encoder, encoder.embed_names(config.presence_rivals if patches else ()), patches)
 
     def listen(self, stretches: "Stretches", query: Float[Tensor, " d"]) -> Heard:
@@ -176,13 +170,13 @@ class Stretches:
         """Embeddings of the loudest, the loudest first, once the recording has ended."""
         return torch.cat([encoder.embed_audio(pair, sample_rate=self._sample_rate) for pair in self._pairs()])
 
-    def hear(self, encoder: QueryEncoder) -> Hearing:
+    def hear(self, encoder: QueryEncoder) -> AudioParts:
         """As `embed`, patch by patch too."""
         heard = [encoder.hear(pair, sample_rate=self._sample_rate) for pair in self._pairs()]
         whole, patches, power = (
             torch.cat([getattr(each, part) for each in heard]) for part in ("whole", "patches", "power")
         )
-        return Hearing(whole, patches, power)
+        return AudioParts(whole, patches, power)
 
     def _pairs(self) -> Sequence[Float[Tensor, "_ n"]]:
         if self._new:

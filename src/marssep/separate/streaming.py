@@ -161,7 +161,7 @@ class Stream:
         """
         self._meter.enter("render")
         rate, spectral = self.source.sample_rate, self.model.spectral
-        matching = listening and self.model.config.listens
+        matching = listening and self.model.config.evidence_weights.listens
         stretches = [Stretches(rate, seconds=self.model.chunk_seconds) for _ in wanted] if matching else []
         length, levels = 0, SecondLevels(rate)
         for block, excerpt in self._walk():
@@ -193,7 +193,7 @@ class Stream:
 
     def guesses(self, *, gate: bool) -> list[Verdict]:
         """What `verdicts` will most likely say, before anything was listened to."""
-        usual = TYPICAL if self.model.config.listens else Heard()
+        usual = TYPICAL if self.model.config.evidence_weights.listens else Heard()
         return self._judge([usual] * len(self._presence), self._grid_levels.energies(), gate=gate)
 
     def verdicts(self, *, gate: bool) -> list[Verdict]:
