@@ -17,6 +17,7 @@ from marssep.corpus.recipes.building import CorpusBuilder, Origin, fit_square, t
 from marssep.corpus.recipes.esc import build_esc
 from marssep.corpus.recipes.notes import NotesSettings, build_notes
 from marssep.corpus.recipes.open import OpenSettings, build_open
+from marssep.corpus.recipes.rendering import VARIATIONS
 from marssep.corpus.store import Corpus
 from marssep.errors import CorpusError
 
@@ -263,9 +264,11 @@ def unpacked(tmp_path, make_tone):
 def no_programs(monkeypatch):
     """Play tones and draw red squares instead of running programs."""
 
-    def render(bank, packages, phrases, *, program, seconds):
+    def render(bank, packages, phrases, *, preset, seconds):
         time = np.arange(int(seconds * RATE)) / RATE
-        waveforms = [np.sin(2 * np.pi * phrase[0].pitch * 5 * time).astype(np.float32) for phrase in phrases]
+        waveforms = [
+            np.sin(2 * np.pi * (phrase[0].pitch if phrase else 60) * 5 * time).astype(np.float32) for phrase in phrases
+        ]
         return [Audio(waveform[None], RATE) for waveform in waveforms]
 
     monkeypatch.setattr(open_recipe, "render_phrases", render)
@@ -274,13 +277,16 @@ def no_programs(monkeypatch):
 
 
 def test_the_open_recipe_on_miniature_packages(unpacked, tmp_path, no_programs):
-    settings = OpenSettings(train_phrases=4, val_phrases=4, test_phrases=1, seconds=1.0)
+    settings = OpenSettings(train_phrases=4, val_phrases=4, test_phrases=1, variation_phrases=1, seconds=1.0)
     items = build_open(unpacked.parent, tmp_path / "out", settings)
     assert find_faults(tmp_path / "out") == []
     sounds = [item for item in items if item.kind == "audio"]
     assert {item.split for item in sounds} == {"train", "val", "test"}
     violins = [item for item in sounds if item.label == "violin"]
-    assert sorted(item.split for item in violins) == ["test", *["train"] * 4, *["val"] * 4]
+    further = sum(len(VARIATIONS[bank]["violin"]) for bank in ("fluid", "musescore"))
+    assert sorted(item.split for item in violins) == ["test", *["train"] * (4 + further), *["val"] * 4]
+    drums = {item.recording for item in sounds if item.label == "drum_kit" and item.split == "train"}
+    assert len(drums) == 2 * (1 + len(VARIATIONS["fluid"]["drum_kit"]))  # an example is never of the target's kit
     tunes = defaultdict(set)
     for item in sounds:
         if "essenFolksong" in item.source and item.label != "drum_kit":
@@ -297,7 +303,7 @@ def test_the_same_sound_in_two_packages_counts_once(unpacked, tmp_path, no_progr
     copy = unpacked / second["package"] / second["path"]
     copy.parent.mkdir(parents=True, exist_ok=True)
     copy.write_bytes(original.read_bytes())
-    settings = OpenSettings(train_phrases=1, val_phrases=1, test_phrases=1, seconds=0.5)
+    settings = OpenSettings(train_phrases=1, val_phrases=1, test_phrases=1, variation_phrases=1, seconds=0.5)
     items = build_open(unpacked.parent, tmp_path / "out", settings)
     sources = [item.source for item in items]
     assert f"{first['package']}/{first['path']}" in sources

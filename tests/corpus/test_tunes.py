@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marssep.corpus.recipes.rendering import encode_midi
+from marssep.corpus.recipes.rendering import DRUMS, Preset, encode_midi
 from marssep.corpus.recipes.tunes import Note, make_drum_phrase, make_phrase, read_abc
 
 ABC = """X:1
@@ -60,17 +60,20 @@ def test_drum_patterns_hit_percussion_keys():
 
 
 def test_midi_has_every_note_once():
-    data = encode_midi([Note(0.0, 1.0, 60, 80), Note(0.5, 0.25, 64, 90)], program=40)
+    data = encode_midi([Note(0.0, 1.0, 60, 80), Note(0.5, 0.25, 64, 90)], Preset(40))
     assert data.startswith(b"MThd")
     assert data.count(b"\xc0\x28") == 1
     assert [data.count(bytes([0x90, pitch, velocity])) for pitch, velocity in ((60, 80), (64, 90))] == [1, 1]
     assert [data.count(bytes([0x80, pitch, 0])) for pitch in (60, 64)] == [1, 1]
-    assert b"\x99" in encode_midi([Note(0.0, 0.1, 36, 80)], program=None)  # drums are channel 10
+    drums = encode_midi([Note(0.0, 0.1, 36, 80)], Preset(25, DRUMS))
+    assert b"\x99" in drums  # drums are channel 10
+    assert b"\xc9\x19" in drums  # and the kit is its program
+    assert b"\xb0\x00\x08\x00\xc0\x19" in encode_midi([Note(0.0, 0.1, 36, 80)], Preset(25, 8))  # bank, then program
 
 
 def test_midi_agrees_with_mido(tmp_path):
     mido = pytest.importorskip("mido")
-    (tmp_path / "x.mid").write_bytes(encode_midi([Note(0.0, 1.0, 60, 80), Note(1.5, 0.25, 64, 90)], program=40))
+    (tmp_path / "x.mid").write_bytes(encode_midi([Note(0.0, 1.0, 60, 80), Note(1.5, 0.25, 64, 90)], Preset(40)))
     clock, starts = 0.0, []
     for message in mido.MidiFile(tmp_path / "x.mid"):
         clock += message.time

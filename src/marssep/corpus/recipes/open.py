@@ -14,7 +14,8 @@ import numpy as np
 from marssep.audio import read_audio
 from marssep.corpus.labels import SoundClass, load_classes
 from marssep.corpus.manifest import Item
-from marssep.corpus.recipes.building import CorpusBuilder, Origin
+from marssep.corpus.recipes.building import CorpusBuilder, Origin, slug
+from marssep.corpus.recipes.kits import KITS, load_kits, play_kit
 from marssep.corpus.recipes.packages import (
     Package,
     default_cache,
@@ -24,8 +25,9 @@ from marssep.corpus.recipes.packages import (
     read_table,
 )
 from marssep.corpus.recipes.pictures import add_pictures
-from marssep.corpus.recipes.rendering import BANKS, Bank, programs_of, render_phrases
+from marssep.corpus.recipes.rendering import BANKS, STANDARD_KIT, VARIATIONS, Bank, Preset, programs_of, render_phrases
 from marssep.corpus.recipes.tunes import CHORDAL, Note, load_tunes, make_drum_phrase, make_phrase
+from marssep.corpus.store import CORPUS_RATE
 from marssep.errors import CorpusError, InputError
 from marssep.settings import Settings
 
@@ -51,6 +53,8 @@ class OpenSettings(Settings):
     """Validation phrases, likewise."""
     test_phrases: int = 8
     """Test phrases, likewise."""
+    variation_phrases: int = 5
+    """Training phrases on each further preset of an instrument (other kits, sections) and on each kit of samples."""
     seconds: float = 6.0
     """Length of a phrase."""
     seed: int = 1
@@ -79,6 +83,7 @@ def build_open(
     logger.info("sounds: %d", _add_sounds(builder, packages, listed))
     logger.info("pictures: %d", add_pictures(builder, packages, listed))
     logger.info("phrases: %d", _add_instruments(builder, packages, listed, settings))
+    logger.info("drum kits: %d", _add_kits(builder, packages, listed, settings))
     return builder.finish()
 
 
@@ -128,9 +133,9 @@ class _Job:
 
     sound: SoundClass
     bank: Bank
-    program: int | None
+    preset: Preset
     phrases: list[list[Note]]
-    tunes: list[str]  # the tune file of each phrase
+    tunes: list[str]  # the tune file of each phrase, or which drums
 
 
 def _add_instruments(builder: CorpusBuilder, packages: Path, listed: dict[str, Package], settings: OpenSettings) -> int:
@@ -140,15 +145,16 @@ def _add_instruments(builder: CorpusBuilder, packages: Path, listed: dict[str, P
     jobs = list(_plan(split_tunes(tunes), packages, settings))
 
     def add(job: _Job) -> int:
-        name = job.bank.name if job.program is None else f"{job.bank.name}-{job.program:03d}"
-        played = render_phrases(job.bank, packages, job.phrases, program=job.program, seconds=settings.seconds)
+        standard = job.preset == STANDARD_KIT
+        name = job.bank.name if standard else f"{job.bank.name}-{job.preset.name}"
+        played = render_phrases(job.bank, packages, job.phrases, preset=job.preset, seconds=settings.seconds)
         added = 0
         for number, (audio, tune) in enumerate(zip(played, job.tunes, strict=True)):
             origin = Origin(
                 label=job.sound.label,
                 split=job.bank.split,
                 recording=f"{job.bank.split}-banks/{job.bank.name}/{job.sound.label}/{tune}",
-                source=f"{job.bank.package}/{job.bank.path}#{job.program}, music21/essenFolksong/{tune}",
+                source=f"{job.bank.package}/{job.bank.path}#{job.preset.name}, {tune}",
                 licence=listed[job.bank.package].licence,
                 key=f"{name}-{number:03d}",
             )
@@ -173,16 +179,42 @@ def _plan(tunes: dict[str, list[tuple[str, list[Note]]]], packages: Path, settin
         available = programs_of(bank, packages)
         banks_of_split = sum(other.split == bank.split for other in BANKS)
         for sound in load_classes().values():
-            programs: list[int | None] = [p for p in sound.programs if available is None or p in available]
+            programs = [Preset(number) for number in sound.programs if available is None or number in available]
             if sound.label == "drum_kit":
-                programs = [None]
-            for place, program in enumerate(programs):
-                share = getattr(settings, f"{bank.split}_phrases") / banks_of_split / len(programs)
+                programs = [STANDARD_KIT]
+            others = VARIATIONS.get(bank.name, {}).get(sound.label, ())
+            for place, preset in enumerate((*programs, *others)):
+                share = getattr(settings, f"{bank.split}_phrases") / banks_of_split / max(1, len(programs))
+                count = round(share) if place < len(programs) else settings.variation_phrases
                 rng = np.random.default_rng([settings.seed, BANKS.index(bank), _number(sound.label), place])
-                chosen = [tunes[bank.split][int(rng.integers(len(tunes[bank.split])))] for _ in range(round(share))]
+                chosen = [tunes[bank.split][int(rng.integers(len(tunes[bank.split])))] for _ in range(count)]
                 phrases = [_phrase(sound, tune, rng, settings) for _, tune in chosen]
-                names = [name if program is not None else "patterns" for name, _ in chosen]
-                yield _Job(sound, bank, program, phrases, names)
+                if sound.label == "drum_kit":
+                    names = ["patterns" if preset == STANDARD_KIT else f"patterns-{preset.name}"] * count
+                else:
+                    names = [name for name, _ in chosen]
+                yield _Job(sound, bank, preset, phrases, names)
+
+
+def _add_kits(builder: CorpusBuilder, packages: Path, listed: dict[str, Package], settings: OpenSettings) -> int:
+    """Drum patterns on the kits of samples; each kit is a recording."""
+    package = listed["hydrogen-drumkits"]
+    added = 0
+    for kit_name, kit in load_kits(packages / package.folder / KITS).items():
+        for number in range(settings.variation_phrases):
+            rng = np.random.default_rng([settings.seed, _number(kit_name), number])
+            notes = make_drum_phrase(rng, seconds=settings.seconds)
+            origin = Origin(
+                label="drum_kit",
+                split="train",
+                recording=f"train-kits/{kit_name}",
+                source=f"{package.name}/{KITS}/{kit_name}, patterns",
+                licence=package.licence,
+                key=f"{slug(kit_name)}-{number:03d}",
+            )
+            phrase = play_kit(kit, notes, seconds=settings.seconds, take=number)
+            added += builder.add_audio(phrase, origin, sample_rate=CORPUS_RATE) is not None
+    return added
 
 
 def _phrase(sound: SoundClass, tune: list[Note], rng: np.random.Generator, settings: OpenSettings) -> list[Note]:

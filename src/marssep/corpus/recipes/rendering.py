@@ -40,6 +40,29 @@ class Bank:
     split: str
 
 
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One sound of a bank, by what MIDI selects it with.
+
+    Attributes:
+        program: General MIDI program from 0; of drums, the kit.
+        variation: bank number; 0 is General MIDI, `DRUMS` are the drum kits.
+    """
+
+    program: int
+    variation: int = 0
+
+    @property
+    def name(self) -> str:
+        """Short name, used in ids and sources."""
+        return f"{self.variation:03d}-{self.program:03d}" if self.variation else f"{self.program:03d}"
+
+
+DRUMS = 128
+"""Bank number of drum kits in a sound font."""
+STANDARD_KIT = Preset(0, DRUMS)
+"""The drum kit that every bank has."""
+
 BANKS = (
     Bank("fluid", "fluid-soundfont-gm", "usr/share/sounds/sf2/FluidR3_GM.sf2", "train"),
     Bank("musescore", "musescore-general-soundfont", "usr/share/sounds/sf3/MuseScore_General_Full.sf3", "train"),
@@ -48,6 +71,35 @@ BANKS = (
     Bank("freepats", "freepats", "usr/share/midi/freepats", "test"),
 )
 """Banks that share samples share a split: MuseScore grew out of FluidR3, csound's bank out of TimGM's."""
+
+
+_KITS = tuple(Preset(kit, DRUMS) for kit in (8, 16, 24, 25, 32, 40))  # room, power, electronic, TR-808, jazz, brush
+_BOTH: dict[str, tuple[Preset, ...]] = {
+    "accordion": (Preset(21, 8), Preset(23)),
+    "acoustic_guitar": (Preset(25, 8),),
+    "drum_kit": _KITS,
+    "electric_guitar": (Preset(26), Preset(28), Preset(26, 8), Preset(28, 8)),
+    "harpsichord": (Preset(6, 8),),
+    "mandolin": (Preset(25, 16),),
+    "organ": (Preset(16), Preset(18), Preset(20), Preset(16, 8), Preset(19, 8)),
+    "piano": (Preset(2), Preset(3)),
+    "saxophone": (Preset(64), Preset(67)),
+    "bass_guitar": (Preset(35), Preset(36)),
+    "double_bass": (Preset(32),),
+    "flute": (Preset(72),),
+    "violin": (Preset(40, 8), Preset(110)),
+    "trumpet": (Preset(59),),
+}
+VARIATIONS: dict[str, dict[str, tuple[Preset, ...]]] = {
+    "fluid": _BOTH,
+    "musescore": _BOTH
+    | {
+        "violin": (*_BOTH["violin"], Preset(48, 20), Preset(49, 20), Preset(45, 20), Preset(49, 25)),
+        "cello": (Preset(48, 40), Preset(49, 40), Preset(45, 40)),
+        "double_bass": (*_BOTH["double_bass"], Preset(48, 50), Preset(49, 50), Preset(45, 50)),
+    },
+}
+"""By bank and label, what else of a training bank is that instrument: other kits, kin in General MIDI, sections."""
 
 
 def programs_of(bank: Bank, packages: Path) -> set[int] | None:
@@ -60,9 +112,9 @@ def programs_of(bank: Bank, packages: Path) -> set[int] | None:
 
 
 def render_phrases(
-    bank: Bank, packages: Path, phrases: Sequence[Sequence[Note]], *, program: int | None, seconds: float
+    bank: Bank, packages: Path, phrases: Sequence[Sequence[Note]], *, preset: Preset, seconds: float
 ) -> list[Audio]:
-    """Play phrases on one program of a bank, dry (no reverb, no chorus).
+    """Play phrases on one preset of a bank, dry (no reverb, no chorus).
 
     Loading a sound font costs seconds, so all phrases go into one MIDI file and the recording is cut apart again.
 
@@ -70,7 +122,7 @@ def render_phrases(
         bank: where the samples are.
         packages: folder of unpacked packages.
         phrases: notes in seconds from the start of each phrase.
-        program: General MIDI program from 0; None plays the drum kit.
+        preset: what plays.
         seconds: length of a phrase.
 
     Raises:
@@ -84,7 +136,7 @@ def render_phrases(
     ]
     with tempfile.TemporaryDirectory() as folder:
         midi, wave = Path(folder) / "in.mid", Path(folder) / "out.wav"
-        midi.write_bytes(encode_midi(notes, program=program))
+        midi.write_bytes(encode_midi(notes, preset))
         _play(bank, packages / bank.package, midi, wave)
         audio = read_audio(wave)
     mono = to_mono(audio.waveform)
@@ -95,13 +147,16 @@ def render_phrases(
     ]
 
 
-def encode_midi(notes: Sequence[Note], *, program: int | None) -> bytes:
-    """A Standard MIDI File (format 0) with the notes on one channel."""
-    channel = _DRUM_CHANNEL if program is None else 0
+def encode_midi(notes: Sequence[Note], preset: Preset) -> bytes:
+    """A Standard MIDI File (format 0) with the notes on one channel: the tenth for drums, else the first."""
+    drums = preset.variation == DRUMS
+    channel = _DRUM_CHANNEL if drums else 0
     events = [(note.start, 1, note.pitch, note.velocity) for note in notes]
     events += [(note.start + note.duration, 0, note.pitch, 0) for note in notes]
     track = b"\x00\xff\x51\x03" + (500_000).to_bytes(3, "big")
-    track += bytes([0, 0xC0 | channel, program or 0])
+    if preset.variation and not drums:
+        track += bytes([0, 0xB0 | channel, 0, preset.variation])  # bank select, before the program
+    track += bytes([0, 0xC0 | channel, preset.program])
     clock = 0
     for start, is_on, pitch, velocity in sorted(events):
         ticks = round(start * _TICKS_PER_SECOND)
