@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marssep.model import MaskNetwork, MaskOutput
-from marssep.separate.chunks import OTHERS, OVERLAP, chunk_starts, cross_fade, propose
+from marssep.separate.chunks import OTHERS, OVERLAP, cross_fade, hear, propose
 
 CHUNK = 16
 
@@ -33,9 +33,13 @@ def _power(steps):
     return 1e-3 * torch.rand(4, steps, generator=torch.Generator().manual_seed(0)) + 1e-4
 
 
+def _starts(n_steps, chunk_steps=CHUNK):
+    return hear(_Fake(), _power(n_steps), torch.zeros(1, 2), chunk_steps=chunk_steps).starts
+
+
 @given(st.integers(1, 500), st.integers(2, 64))
 def test_chunks_cover_every_column_and_overlap(n_steps, chunk_steps):
-    starts = chunk_starts(n_steps, chunk_steps)
+    starts = _starts(n_steps, chunk_steps)
     assert starts[0] == 0
     if n_steps <= chunk_steps:
         assert len(starts) == 1
@@ -48,13 +52,13 @@ def test_chunks_cover_every_column_and_overlap(n_steps, chunk_steps):
 
 @given(st.integers(1, 200))
 def test_equal_chunks_fade_into_themselves(n_steps):
-    starts = chunk_starts(n_steps, CHUNK)
+    starts = _starts(n_steps)
     masks = torch.full((len(starts), 4, CHUNK), 0.3)
     torch.testing.assert_close(cross_fade(masks, starts, n_steps=n_steps), torch.full((4, n_steps), 0.3))
 
 
 def test_a_seam_is_a_ramp_not_a_step():
-    starts = chunk_starts(28, CHUNK)
+    starts = _starts(28)
     masks = torch.arange(len(starts), dtype=torch.float32)[:, None, None].expand(-1, 4, CHUNK)
     faded = cross_fade(masks, starts, n_steps=28)
     assert faded.diff(dim=-1).abs().max() <= 0.25

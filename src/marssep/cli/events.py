@@ -6,17 +6,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 Event = dict[str, Any]
 """`event` is `start`, `progress`, `done`, `failed` or `summary`; docs/separation.md has the fields."""
-
-
-class Speaker(Protocol):
-    """Tells events."""
-
-    def tell(self, event: Event) -> None:
-        """Take one event."""
 
 
 class JsonSpeaker:

@@ -82,11 +82,6 @@ class Competition:
     targets: tuple[int, ...]
     rivals: tuple[tuple[int, ...], ...]
 
-    @classmethod
-    def alone(cls, n_targets: int) -> "Competition":
-        """Every query by itself."""
-        return cls(tuple(range(n_targets)), ((),) * n_targets)
-
     def masks(self, logits: Float[Tensor, "k q bands chunk"]) -> Float[Tensor, "k t bands chunk"]:
         """Each target's odds against those of its rivals, if it has some, and of all others."""
         made = []
@@ -247,15 +242,6 @@ def hear(
     answers = [*listener.push(power), *listener.finish()]
     starts = torch.tensor([start for start, _ in answers])
     return Heard(starts, torch.stack([logits for _, logits in answers]), listener.presence())
-
-
-def chunk_starts(n_steps: int, chunk_steps: int) -> Int[Tensor, " k"]:
-    """First columns of the chunks of `n_steps` columns; each shares at least `OVERLAP` with the next."""
-    if n_steps <= chunk_steps:
-        return torch.zeros(1, dtype=torch.int64)
-    room = n_steps - chunk_steps
-    starts = torch.arange(0, room + 1, max(1, round(chunk_steps * (1.0 - OVERLAP))))
-    return starts if starts[-1] == room else torch.cat([starts, torch.tensor([room])])
 
 
 def cross_fade(

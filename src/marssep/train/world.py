@@ -7,7 +7,7 @@ the clock or by chance of one process alone: all processes draw from random gene
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any, Literal
@@ -140,20 +140,10 @@ class World:
         """Where this process's part of so many rows lies in what `gather` gives."""
         return slice(self.rank * rows, (self.rank + 1) * rows)
 
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Mean of the gradients over processes, for parameters that no wrapper averages."""
-        if self.size == 1:
-            return
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = self.average(torch.cat([gradient.flatten() for gradient in gradients]))
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
-
     def rows(self, function: Callable[[Tensor], Tensor], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
         """`function(inputs)`, every process doing its part of the rows; all get all rows, with gradients.
 
-        If every process then takes the same loss of all rows and `average_gradients` follows, the gradients are those
-        of one process.
+        If every process then takes the same loss of all rows and gradients are averaged, they are those of one process.
 
         Args:
             function: of rows that do not know of each other.
