@@ -28,13 +28,13 @@ def _events(ran, kind):
 
 def test_events_are_json_lines(marssep, tiny_model, recording, tmp_path):
     ran = marssep(
-        "separate", recording, tmp_path / "none.wav", recording, "--text", "dog", "--not", "rain", "--picture",
-        "--json", "--model", tiny_model, "--output", tmp_path / "out",
+        "separate", recording, tmp_path / "none.wav", recording, "--text", "dog", "--not", "rain", "--not", "bell",
+        "--picture", "--json", "--model", tiny_model, "--output", tmp_path / "out",
     )  # fmt: skip
     assert ran.code == 1
     assert ran.err == ""
     rows = _events(ran, "done")
-    assert [row["query"]["negative"] for row in rows] == ["rain", "rain"]
+    assert [row["query"]["negative"] for row in rows] == [["rain", "bell"]] * 2
     assert len({row["target"] for row in rows}) == 2  # one name would overwrite the other
     for row in rows:
         assert read_audio(row["target"]).sample_rate == 16000

@@ -66,7 +66,7 @@ def pair(request, tmp_path_factory, tiny_model):
 
 
 @pytest.mark.parametrize("seconds", [0.3, 5.0])  # less than a chunk, and several batches of chunks
-@pytest.mark.parametrize("negative", [None, "rain"])
+@pytest.mark.parametrize("negative", [None, "rain", ("rain", "dog barking")])
 def test_the_sound_is_that_of_torch(pair, seconds, negative):
     separator, folder = pair
     recording = (_recording(seconds), 11025)

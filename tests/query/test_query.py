@@ -13,7 +13,16 @@ def encoder():
     return load_encoder("tiny")
 
 
-@pytest.mark.parametrize("fields", [{}, {"negative": "rain"}, {"text": "  "}, {"text": "dog", "negative": ""}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"negative": "rain"},
+        {"text": "  "},
+        {"text": "dog", "negative": ""},
+        {"text": "dog", "negative": ["rain", " "]},
+    ],
+)
 def test_refuses_a_query_with_nothing_in_it(fields):
     with pytest.raises(UsageError, match=r"nothing in it|no words"):
         Query(**fields)
@@ -47,6 +56,15 @@ def test_a_negative_moves_the_embedding_only_if_asked(encoder):
     moved = embed_query(Query(text="dog", negative="rain", negative_in="embedding"), encoder)
     torch.testing.assert_close(moved.norm(), torch.tensor(1.0))
     assert moved @ rain < dog @ rain
+
+
+def test_several_negatives_are_one_direction_away_from_all(encoder):
+    dog, rain, bell = encoder.embed_text(["dog", "rain", "bell"])
+    moved = embed_query(Query(text="dog", negative=("rain", "bell"), negative_in="embedding"), encoder)
+    mean = torch.nn.functional.normalize(rain + bell, dim=0)
+    torch.testing.assert_close(moved, torch.nn.functional.normalize(1.5 * dog - 0.5 * mean, dim=0))
+    assert Query(text="dog", negative="rain").negatives == ("rain",)
+    assert Query(text="dog").negatives == ()
 
 
 def test_pictures_that_cannot_be_used_are_named(tmp_path):

@@ -117,6 +117,9 @@ def test_a_negative_query_changes_the_target(separator):
     plain = separator.separate((waveform, 16000), text="dog")
     without = separator.separate((waveform, 16000), text="dog", negative="rain")
     assert np.abs(plain.grid_mask - without.grid_mask).max() > 1e-4
+    both = separator.separate((waveform, 16000), text="dog", negative=["rain", "bell"])
+    assert (both.grid_mask <= without.grid_mask + 1e-6).all()  # every further one takes its share
+    assert np.abs(both.grid_mask - without.grid_mask).max() > 1e-4
 
 
 def test_every_kind_of_query_and_input_is_taken(separator, tmp_path):

@@ -27,7 +27,7 @@ class QueryOptions:
             examples of one sound; given several times, they are several queries.
         weights: Of the kinds in one query, such as text=2,audio=1; by default text=2,image=2,audio=1. That of
             audio also counts for --like.
-        negative: A sound, in words, to keep out of the target.
+        negative: A sound, in words, to keep out of the target; give it several times for several sounds.
         negative_in: Where --not works: on the mask's logits, or on the query's embedding.
     """
 
@@ -36,7 +36,7 @@ class QueryOptions:
     image: Annotated[tuple[Path, ...], Parameter(negative=())] = ()
     like: Annotated[tuple[str, ...], Parameter(negative=())] = ()
     weights: str | None = None
-    negative: Annotated[str | None, Parameter(name="--not")] = None
+    negative: Annotated[tuple[str, ...], Parameter(name="--not", negative=())] = ()
     negative_in: Annotated[Literal["logits", "embedding"], Parameter(name="--not-in")] = "logits"
 
     def queries(self) -> "list[Query]":

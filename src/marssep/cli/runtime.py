@@ -15,7 +15,7 @@ def runtime(
     *inputs: Path,
     text: str | None = None,
     audio: Path | None = None,
-    negative: Annotated[str | None, Parameter(name="--not")] = None,
+    negative: Annotated[tuple[str, ...], Parameter(name="--not", negative=())] = (),
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("separated"),
     threads: int | None = None,
 ) -> int:
@@ -28,7 +28,7 @@ def runtime(
         inputs: Recordings.
         text: A stored query, or any words if the text encoder was exported.
         audio: An example of the sound.
-        negative: A sound, in words, to keep out of the target.
+        negative: A sound, in words, to keep out of the target; give it several times for several sounds.
         output: Folder for the results; made if missing.
         threads: CPU threads of the networks; by default as many as there are processors.
     """
@@ -38,7 +38,7 @@ def runtime(
     if not inputs:
         raise UsageError("No recording was named; give at least one audio file.")
     loaded = Runtime.load(folder, threads=threads)
-    asked = [text, None if audio is None else audio.stem, None if negative is None else f"not {negative}"]
+    asked = [text, None if audio is None else audio.stem, *(f"not {words}" for words in negative)]
     query = slug(" ".join(words for words in asked if words))
     failed = 0
     for path in inputs:

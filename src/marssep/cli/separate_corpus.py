@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from cyclopts import Group, Parameter
 from rich.console import Console
@@ -34,15 +34,15 @@ class ArchiveQuery:
         text: The sound in words, such as 'dog barking'.
         audio: An example of the sound.
         image: A picture of what makes the sound.
-        negative: A sound, in words, to keep out of the target.
+        negative: A sound, in words, to keep out of the target; give it several times for several sounds.
     """
 
     text: str | None = None
     audio: Path | None = None
     image: Path | None = None
-    negative: Annotated[str | None, Parameter(name="--not")] = None
+    negative: Annotated[tuple[str, ...], Parameter(name="--not", negative=())] = ()
 
-    def anywhere(self) -> dict[str, str | None]:
+    def anywhere(self) -> dict[str, Any]:
         """With full paths, because workers start elsewhere."""
         files = {"audio": self.audio, "image": self.image}
         words = {"text": self.text, "negative": self.negative}

@@ -23,6 +23,8 @@ from marssep.query.regions import Region, Regions, check_regions
 PathLike = str | os.PathLike[str]
 AudioQuery = PathLike | tuple[np.ndarray, int] | Audio
 ImageQuery = PathLike | Image.Image
+Words = str | Sequence[str]
+"""One text, or several."""
 
 
 class QueryParts(TypedDict, total=False):
@@ -33,7 +35,7 @@ class QueryParts(TypedDict, total=False):
     image: ImageQuery | None
     like: Regions
     weights: Mapping[Modality, float] | None
-    negative: str | None
+    negative: Words | None
     negative_in: Literal["logits", "embedding"]
 
 
@@ -48,9 +50,9 @@ class Query:
         like: where in the recording itself the sound can be heard: `(begin, end)` in seconds, or several of them; they
             count as examples beside `audio`.
         weights: of the modalities, >= 0; `DEFAULT_WEIGHTS` for what is not named; regions have that of audio.
-        negative: text for what is not wanted.
-        negative_in: where the negative works: in the mask's `logits` (decision 0006), or in the `embedding` as
-            `(1 + a) Q - a Q_N` with a = 0.5 (OmniSep).
+        negative: text for what is not wanted, or several texts for several sounds.
+        negative_in: where negatives work: in the mask's `logits` (decision 0006), or in the `embedding` as
+            `(1 + a) Q - a Q_N` with a = 0.5 (OmniSep), Q_N their mean.
 
     Raises:
         UsageError: if there is nothing in it, or a region makes no sense.
@@ -61,22 +63,31 @@ class Query:
     image: ImageQuery | None = None
     like: Regions = ()
     weights: Mapping[Modality, float] | None = None
-    negative: str | None = None
+    negative: Words | None = None
     negative_in: Literal["logits", "embedding"] = "logits"
 
     def __post_init__(self) -> None:
-        for name in ("text", "negative"):
-            value = getattr(self, name)
-            if value is not None and not value.strip():
+        for name, texts in (("text", one_or_more(self.text)), ("negative", self.negatives)):
+            if any(not text.strip() for text in texts):
                 raise UsageError(f"The query's {name} has no words in it; say what you mean or leave it out.")
         regions = self.regions
         if self.text is None and self.audio is None and self.image is None and not regions:
             raise UsageError("The query has nothing in it; give text, audio, an image or a region of the recording.")
 
     @property
+    def negatives(self) -> tuple[str, ...]:
+        """`negative` as texts, whether one was given, several or none."""
+        return one_or_more(self.negative)
+
+    @property
     def regions(self) -> tuple[Region, ...]:
         """`like` as regions, whether one was given, several or none."""
         return check_regions(self.like)
+
+
+def one_or_more(words: Words | None) -> tuple[str, ...]:
+    """Texts, whether one was given, several or none."""
+    return () if words is None else (words,) if isinstance(words, str) else tuple(words)
 
 
 @torch.no_grad()
@@ -109,9 +120,10 @@ def embed_query(
     if query.image is not None:
         embeddings["image"] = encoder.embed_image([load_image(query.image)])[0]
     fused = fuse(embeddings, query.weights)
-    if query.negative is None or query.negative_in == "logits":
+    if not query.negatives or query.negative_in == "logits":
         return fused
-    return F.normalize(negate(fused, encoder.embed_text([query.negative])[0]), dim=-1)
+    unwanted = F.normalize(encoder.embed_text(query.negatives).sum(0), dim=-1)
+    return F.normalize(negate(fused, unwanted), dim=-1)
 
 
 @torch.no_grad()
@@ -121,7 +133,7 @@ def read_query(query: Query, encoder: QueryEncoder) -> Readings | None:
     Raises:
         InputError: the picture is missing or cannot be read.
     """
-    moved = query.negative is not None and query.negative_in == "embedding"
+    moved = bool(query.negatives) and query.negative_in == "embedding"
     if query.image is None or query.text is not None or query.audio is not None or query.regions or moved:
         return None
     return encoder.read_images([load_image(query.image)])

@@ -103,5 +103,5 @@ def _normalise(power: Float32[np.ndarray, "b bands chunk"]) -> Float32[np.ndarra
 def _mask(logits: Float32[np.ndarray, "q bands chunk"], others: float) -> Float32[np.ndarray, "bands chunk"]:
     target = logits[0]
     if len(logits) > 1:
-        target = target - np.logaddexp(logits[1], np.float32(math.log(others)))
+        target = target - np.logaddexp(np.logaddexp.reduce(logits[1:]), np.float32(math.log(others)))
     return (0.5 * np.tanh(0.5 * target) + 0.5).astype(np.float32)  # the sigmoid, without overflow

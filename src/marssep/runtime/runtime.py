@@ -3,7 +3,7 @@
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -120,7 +120,7 @@ class Runtime:
         text: str | None = None,
         audio: Recording | None = None,
         embedding: Float32[np.ndarray, " d"] | None = None,
-        negative: str | None = None,
+        negative: str | Sequence[str] | None = None,
         gate: bool = True,
     ) -> RuntimeSeparation:
         """Get a sound out of a recording, as `marssep.Separator.separate` does.
@@ -130,7 +130,7 @@ class Runtime:
             text: a stored query, or any words if the text encoder was exported.
             audio: an example of the sound, if the audio encoder was exported.
             embedding: a query embedding from elsewhere.
-            negative: a stored query, or words, for a sound to keep out of the target.
+            negative: a stored query, or words, for a sound to keep out of the target; or several.
             gate: turn the target down when the sound seems to be absent.
 
         Raises:
@@ -158,7 +158,7 @@ class Runtime:
         text: str | None = None,
         audio: Recording | None = None,
         embedding: Float32[np.ndarray, " d"] | None = None,
-        negative: str | None = None,
+        negative: str | Sequence[str] | None = None,
         gate: bool = True,
     ) -> RuntimeFiles:
         """As `separate`, from file to files of 32-bit float, in constant memory whatever the length.
@@ -225,10 +225,14 @@ class Runtime:
         return self._audio_encoder().embed(to_mono(source.waveform), source.sample_rate)
 
     def _asked(
-        self, text: str | None, audio: Recording | None, embedding: np.ndarray | None, negative: str | None
+        self,
+        text: str | None,
+        audio: Recording | None,
+        embedding: np.ndarray | None,
+        negative: str | Sequence[str] | None,
     ) -> Float32[np.ndarray, "q d"]:
-        query = [self._query(text, audio, embedding)]
-        return np.stack(query if negative is None else [*query, self.embed_text(negative)])
+        unwanted = () if negative is None else (negative,) if isinstance(negative, str) else negative
+        return np.stack([self._query(text, audio, embedding), *(self.embed_text(words) for words in unwanted)])
 
     def _query(
         self, text: str | None, audio: Recording | None, embedding: np.ndarray | None

@@ -58,7 +58,7 @@ class Stream:
 
         Args:
             network: the exported one.
-            query: the target's embedding and, as an optional second row, that of a sound to remove.
+            query: the target's embedding, followed by those of sounds to remove.
 
         Raises:
             InputError: if the recording cannot be read or is empty.

@@ -23,14 +23,14 @@ class Asked:
         queries: what was asked for.
         targets: an embedding for each.
         readings: of those that the mixture must settle.
-        negatives: an embedding for each negative that works in the logits; None where there is none.
+        negatives: embeddings of each query's negatives that work in the logits.
         shares: whether all queries and the rest share the mixture out, so that their masks add up to one.
     """
 
     queries: tuple[Query, ...]
     targets: Float[Tensor, "t d"]
     readings: tuple[Readings | None, ...]
-    negatives: tuple[Tensor | None, ...]
+    negatives: tuple[tuple[Tensor, ...], ...]
     shares: bool = False
 
     @classmethod
@@ -56,7 +56,7 @@ class Asked:
                 for query, read, excerpts in zip(queries, readings, _excerpts(queries, source), strict=True)
             ]
             negatives = tuple(
-                encoder.embed_text([query.negative])[0] if query.negative and query.negative_in == "logits" else None
+                tuple(encoder.embed_text(query.negatives)) if query.negatives and query.negative_in == "logits" else ()
                 for query in queries
             )
         return cls(tuple(queries), torch.stack(targets), readings, negatives, shares)
@@ -77,12 +77,10 @@ class Asked:
     def rows(self) -> tuple[Float[Tensor, "q d"], Competition]:
         """The embeddings, targets first, and who competes with whom."""
         n_targets = len(self.targets)
-        rows, at = list(self.targets), {}
-        for index, negative in enumerate(self.negatives):
-            if negative is not None:
-                at[index] = len(rows)
-                rows.append(negative)
-        own: list[tuple[int, ...]] = [(at[index],) if index in at else () for index in range(n_targets)]
+        rows, own = list(self.targets), []
+        for negatives in self.negatives:
+            own.append(tuple(range(len(rows), len(rows) + len(negatives))))
+            rows += negatives
         if self.shares:
             everyone = range(len(rows))
             own = [tuple(row for row in everyone if row != index) for index in range(n_targets)]

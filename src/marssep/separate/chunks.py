@@ -219,7 +219,7 @@ def propose(
     Args:
         network: in evaluation mode.
         power: of the mixture on the grid, at any level.
-        query: the target's embedding and, as an optional second row, the embedding of a sound to remove.
+        query: the target's embedding, followed by those of sounds to remove.
         chunk_steps: grid columns the network was trained on.
     """
     if not power.any():  # digital silence: nothing is there

@@ -92,7 +92,7 @@ def whole_target(
         model: network and settings.
         waveform: of the whole recording; a second at 48 kHz takes about 2 MB of working memory.
         sample_rate: Hz.
-        query: the target's embedding and, as an optional second row, that of a negative.
+        query: the target's embedding, followed by those of negatives.
     """
     power = _grid(model, waveform, sample_rate)
     mask = propose(model.network, power, query, chunk_steps=model.config.chunk_steps).mask

@@ -129,8 +129,8 @@ def describe_query(query: Query) -> dict[str, Any]:
         "image": named(query.image),
         "like": [list(region) for region in query.regions] or None,
         "weights": dict(query.weights) if query.weights else None,
-        "negative": query.negative,
-        "negative_in": query.negative_in if query.negative else None,
+        "negative": list(query.negatives) or None,
+        "negative_in": query.negative_in if query.negatives else None,
     }
 
 
@@ -138,8 +138,7 @@ def query_slug(described: dict[str, Any]) -> str:
     """What was asked for as part of a file name, e.g. `dog-barking`."""
     asked = [described["text"], *(Path(described[kind]).stem for kind in ("audio", "image") if described.get(kind))]
     asked += [f"like {describe_region((begin, end))}" for begin, end in described.get("like") or ()]
-    if described.get("negative"):
-        asked.append(f"not {described['negative']}")
+    asked += [f"not {words}" for words in described.get("negative") or ()]
     return slug(" ".join(word for word in asked if word))
 
 

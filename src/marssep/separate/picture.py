@@ -123,8 +123,7 @@ def asked_for(query: Mapping[str, Any]) -> str:
     """A query, as `describe_query` has it, as the title of a panel."""
     words = [f"{kind} '{query[kind]}'" for kind in ("text", "audio", "image") if query.get(kind)]
     words += [f"like {describe_region((begin, end))}" for begin, end in query.get("like") or ()]
-    if query.get("negative"):
-        words.append(f"not '{query['negative']}'")
+    words += [f"not '{unwanted}'" for unwanted in query.get("negative") or ()]
     return ", ".join(words)
 
 

@@ -93,7 +93,7 @@ class Separator:
                 `audio`, an example of the sound;
                 `image`, a picture of what makes it;
                 `like`, where in the recording it can be heard, `(begin, end)` in seconds, or several of them;
-                `negative`, in words, a sound to keep out of the target;
+                `negative`, in words, a sound to keep out of the target, or several;
                 `negative_in`, where that works, `logits` or `embedding`;
                 `weights`, of the modalities given, relative to each other; by default text 2, image 2, audio 1.
 
@@ -238,7 +238,7 @@ class Separator:
         )
 
     def embed(self, query: Query) -> Float[Tensor, "q d"]:
-        """The target's embedding and, if a negative works in the logits, that as a second row."""
+        """The target's embedding, followed by those of the negatives that work in the logits."""
         return Asked.of([query], self.encoder).rows()[0]
 
 

@@ -37,7 +37,7 @@ class ArchiveJob:
         text: the sound in words.
         audio: file with an example of it.
         image: file with a picture of what makes it.
-        negative: a sound, in words, to keep out.
+        negative: sounds, in words, to keep out.
         model: name or folder.
         gate: turn the target down where the sound seems to be absent.
         residual: keep everything else, too.
@@ -46,7 +46,7 @@ class ArchiveJob:
     text: str | None = None
     audio: str | None = None
     image: str | None = None
-    negative: str | None = None
+    negative: tuple[str, ...] = ()
     model: str = "default"
     gate: bool = True
     residual: bool = True
@@ -62,6 +62,7 @@ class ArchiveJob:
         for name in ("audio", "image"):
             if about[name] is not None:
                 about[name] = f"{Path(about[name]).name} {hashlib.sha256(Path(about[name]).read_bytes()).hexdigest()}"
+        about["negative"] = list(self.negative) or None
         del about["model"]
         return about
 
