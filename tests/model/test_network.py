@@ -8,7 +8,17 @@ import pytest
 import torch
 
 from marssep.errors import ModelError, SettingsError
-from marssep.model import ARCHITECTURES, ModelConfig, build_network, join_models, load_model, normalise, save_model
+from marssep.model import (
+    ARCHITECTURES,
+    LoadedModel,
+    ModelConfig,
+    average_models,
+    build_network,
+    join_models,
+    load_model,
+    normalise,
+    save_model,
+)
 from marssep.model.film_unet import FilmUNet
 from marssep.spectral import SpectralSettings
 
@@ -239,6 +249,34 @@ def test_only_models_that_fit_are_joined(tmp_path: Path) -> None:
     for others, sentence in (((), "at least two"), (("unet",), "'unet'"), (("longer",), "chunk_steps")):
         with pytest.raises(ModelError, match=sentence):
             join_models({name: models[name] for name in ("film_unet", *others)})
+
+
+def test_a_mean_of_weights_is_that_and_knows_whose(tmp_path: Path) -> None:
+    models = {}
+    for seed in (0, 1, 2):
+        torch.manual_seed(seed)
+        card = {"training": {"steps": seed}, "classes": ["dog", str(seed)]}
+        save_model(tmp_path / str(seed), build_network(TINY["film_unet"]), TINY["film_unet"], card=card)
+        models[str(seed)] = load_model(tmp_path / str(seed))
+    mean = average_models(models)
+    states = [model.network.state_dict() for model in models.values()]
+    for key, value in mean.network.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, torch.stack([state[key] for state in states]).mean(0))
+    assert mean.card["classes"] == ["0", "1", "2", "dog"]
+    joined = join_models({"mean": mean, "0": models["0"]})
+    assert [part["sha256"] for part in joined.card["members"]["1"]["averaged"].values()] == [
+        model.sha256 for model in models.values()
+    ]
+
+
+@pytest.mark.parametrize(("other", "sentence"), [(None, "at least two"), ("unet", "architecture"), ("wide", "network")])
+def test_only_models_of_one_shape_have_a_mean(other: str | None, sentence: str) -> None:
+    wide = TINY["film_unet"].model_copy(update={"network": {"channels": [12, 12], "query_channels": 8}})
+    config = {"film_unet": TINY["film_unet"], "unet": TINY["unet"], "wide": wide}
+    names = ["film_unet", *([other] if other else [])]
+    with pytest.raises(ModelError, match=sentence):
+        average_models({name: LoadedModel(build_network(config[name]), config[name], {}, "") for name in names})
 
 
 def test_half_precision_halves_the_file_and_hardly_moves_the_logits(tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ app.command(
     "marssep.cli.models_info:info", name="info", help="Describe a model: size, rates, classes, licences, results."
 )
 app.command("marssep.cli.models_release:join", name="join", help="Make one model of several by averaging their logits.")
+app.command(
+    "marssep.cli.models_release:mean", name="mean", help="Make one model of several by averaging their weights."
+)
 app.command("marssep.cli.models_release:release", name="release", help="Make a usable model out of a training run.")
 
 app.command("marssep.cli.models_convert:convert", name="convert", help="Make safetensors of somebody's checkpoint.")

@@ -1,9 +1,13 @@
-"""`marssep models join` and `release`: make a usable model out of training runs."""
+"""`marssep models join`, `mean` and `release`: make a usable model out of training runs."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from marssep.model import LoadedModel
 
 
 def join(models: list[str], *, output: Annotated[Path, Parameter(name=["--output", "-o"])]) -> None:
@@ -13,22 +17,43 @@ def join(models: list[str], *, output: Annotated[Path, Parameter(name=["--output
         models: Shipped models' names, folders of models, or folders of training runs, whose best model is taken.
         output: Folder of the new model.
     """
+    from marssep.model import join_models, save_model
+
+    joined = join_models(_load(models))
+    save_model(output, joined.network, joined.config, card=joined.card)
+    print(f"{output}: {len(joined.card['members'])} networks")
+
+
+def mean(models: list[str], *, output: Annotated[Path, Parameter(name=["--output", "-o"])]) -> None:
+    """Make one model of several of one shape by averaging their weights, such as those before and after more training.
+
+    Args:
+        models: Shipped models' names, folders of models, or folders of training runs, whose best model is taken.
+        output: Folder of the new model.
+    """
+    from marssep.model import average_models, save_model
+
+    averaged = average_models(_load(models))
+    save_model(output, averaged.network, averaged.config, card=averaged.card)
+    print(f"{output}: the mean of {len(models)} models")
+
+
+def _load(names: Sequence[str]) -> "dict[str, LoadedModel]":
+    """Models by name, with what is known of the runs that made them."""
     from dataclasses import replace
 
     from marssep.evaluate.release import run_facts
-    from marssep.model import join_models, load_model, save_model
+    from marssep.model import load_model
 
     loaded = {}
-    for name in models:
+    for name in names:
         run = Path(name)
         if (run / "best").is_dir():
             best = load_model(run / "best")
             loaded[name] = replace(best, card=run_facts(run, best.card))
         else:
             loaded[name] = load_model(name)
-    joined = join_models(loaded)
-    save_model(output, joined.network, joined.config, card=joined.card)
-    print(f"{output}: {len(joined.card['members'])} networks")
+    return loaded
 
 
 def release(run: Path, *, corpus: list[Path], output: Path) -> None:

@@ -65,7 +65,13 @@ def card_markdown(model: LoadedModel, card: Mapping[str, Any], results: Sequence
 
 
 def _origin(card: Mapping[str, Any]) -> list[str]:
-    """What a network was trained on and how."""
+    """What a network was trained on and how; of a mean of several weights, of each of them."""
+    if "averaged" in card:
+        parts = []
+        for name, part in card["averaged"].items():
+            parts += [f"## Mean of weights, {name} of {len(card['averaged'])} (`{part.get('sha256', '')[:16]}`)"]
+            parts += _origin(part)
+        return parts
     data, training = card.get("data", {}), card.get("training", {})
     return [
         "## Data\n\n"

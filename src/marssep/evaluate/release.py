@@ -20,7 +20,7 @@ from marssep.evaluate.presence import PresenceChoice, choose_from_scores, fit_ev
 from marssep.evaluate.protocol import EvaluateSettings, evaluate
 from marssep.evaluate.scores import Score
 from marssep.evaluate.versions import library_versions
-from marssep.model import LoadedModel, in_half, load_model, save_model
+from marssep.model import LoadedModel, average_models, in_half, load_model, save_model
 from marssep.query import QueryEncoder
 from marssep.query.bank import EmbeddingBank
 from marssep.runtime.hearing import EvidenceWeights
@@ -142,13 +142,8 @@ def _candidates(run: Path) -> dict[str, LoadedModel]:
     if not (run / "last").is_dir():
         return {"best": best}
     last = load_model(run / "last")
-    mean = copy.deepcopy(best.network)
-    with torch.no_grad():
-        others = last.network.state_dict()
-        for name, value in mean.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(others[name], 0.5)
-    return {"best": best, "last": last, "mean": dataclasses.replace(last, network=mean)}
+    mean = average_models({"best": best, "last": last})
+    return {"best": best, "last": last, "mean": dataclasses.replace(last, network=mean.network)}
 
 
 def _mean_text(model: LoadedModel, corpus: Corpus, bank: EmbeddingBank, settings: ReleaseSettings) -> float:

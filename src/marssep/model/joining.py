@@ -1,7 +1,10 @@
-"""One model out of several: their logits averaged."""
+"""One model out of several: their logits averaged, or their weights."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import torch
 
 from marssep.errors import ModelError
 from marssep.model.ensemble import Ensemble, EnsembleSettings, MemberSettings
@@ -47,9 +50,38 @@ def join_models(models: Mapping[str, LoadedModel]) -> LoadedModel:
     return LoadedModel(built.eval().requires_grad_(False), config, {"members": _cards(list(models.values()))}, "")
 
 
+@torch.no_grad()
+def average_models(models: Mapping[str, LoadedModel]) -> LoadedModel:
+    """A model whose weights are the mean of theirs: sensible for networks that were trained on from one another.
+
+    The rest of its config is the first one's; it has no checksum until it is saved.
+
+    Args:
+        models: by the name that a message may use.
+
+    Raises:
+        ModelError: if they are fewer than two, or not of one shape, grid and encoder.
+    """
+    if len(models) < 2:
+        raise ModelError(f"a mean needs at least two models, got {len(models)}.")
+    (name, first), *others = models.items()
+    network = copy.deepcopy(first.network)
+    state = network.state_dict()
+    for count, (other, model) in enumerate(others, start=2):
+        for field in ("architecture", "network", "spectral", "encoder", "query_dimension", "chunk_steps"):
+            _same(field, getattr(first.config, field), getattr(model.config, field), names=(name, other))
+        theirs = model.network.state_dict()
+        for key, value in state.items():
+            if value.is_floating_point():
+                value.lerp_(theirs[key], 1.0 / count)
+    cards = _cards(list(models.values()))
+    classes = sorted({label for card in cards.values() for label in card.get("classes", [])})
+    return LoadedModel(network, first.config, {"classes": classes, "averaged": cards}, "")
+
+
 def _same(field: str, ours: Any, theirs: Any, *, names: tuple[str, str]) -> None:
     if ours != theirs:
-        raise ModelError(f"{names[1]}: has {field} {theirs}, {names[0]} has {ours}; only equal ones can be joined.")
+        raise ModelError(f"{names[1]}: has {field} {theirs}, {names[0]} has {ours}; only equal ones go together.")
 
 
 def _networks(name: str, model: LoadedModel) -> list[tuple[FilmUNetSettings, FilmUNet]]:
@@ -62,8 +94,8 @@ def _networks(name: str, model: LoadedModel) -> list[tuple[FilmUNetSettings, Fil
 
 
 def _cards(models: Sequence[LoadedModel]) -> dict[str, Any]:
-    """What is known of each member."""
-    kept = ("classes", "data", "training", "validation_curve")
+    """What is known of each."""
+    kept = ("classes", "data", "training", "validation_curve", "averaged")
     cards: list[dict[str, Any]] = []
     for model in models:
         if "members" in model.card:
