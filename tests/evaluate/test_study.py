@@ -51,6 +51,16 @@ def test_differences_are_paired_and_the_best_control_is_the_one_to_beat(tmp_path
     assert rows["direct"]["against_supervised"]["si_sdri"]["mean"] == pytest.approx(-0.2)
 
 
+def test_a_black_box_needs_no_default_row(tmp_path):
+    files = [_row(tmp_path, "refined by gradient", 0, gain=5.0, judge=0.5, recogniser=0.2)]
+    assert "gain_over_best_control" not in summarise(files)
+    files += [_row(tmp_path, "refined by search", seed, gain=5.0, judge=0.5, recogniser=0.25) for seed in (0, 1)]
+    gains = summarise(files)["gain_over_best_control"]
+    assert gains.keys() == {"black_box"}
+    assert gains["black_box"]["control"] == "refined by gradient"
+    assert gains["black_box"]["mean"] == pytest.approx(0.05)
+
+
 def test_the_spread_over_seeds_widens_the_interval(tmp_path):
     files = [_row(tmp_path, "warm start", 0, gain=5.0, judge=0.5, recogniser=0.2)]
     for seed, gain in enumerate((4.0, 5.0, 7.0)):

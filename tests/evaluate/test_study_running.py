@@ -1,6 +1,7 @@
 """The study on made sounds: rows are trained, scaled, scored and resumed; the open questions get answers."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from marssep.evaluate.study.bench import Ears
 from marssep.evaluate.study.questions import PAIRS, SHARES, Questions
 from marssep.evaluate.study.running import StudyParts
 from marssep.evaluate.study.table import draw_study, study_table
-from marssep.evaluate.study.variants import Variant
+from marssep.evaluate.study.variants import Variant, variant
 from marssep.model import build_network, load_model, save_model
 from marssep.presets import load_preset
 from marssep.query.bank import EmbeddingBank
@@ -102,6 +103,12 @@ def test_rows_run_once_and_make_a_table(world, tmp_path):
     assert "gain over the best control" in text
     draw_study(found, tmp_path / "study.png")
     assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_rows_that_do_not_train_need_no_training_batches(world, tmp_path):
+    folder, parts = world
+    run_study(replace(_plan(folder), variants=[variant("warm start")]), parts, tmp_path)
+    assert not (tmp_path / "pool").exists()
 
 
 def test_trained_rows_differ_and_untrained_ones_are_the_start(world, tmp_path):

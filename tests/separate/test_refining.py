@@ -52,5 +52,6 @@ def test_a_gradient_finds_what_it_can_see():
     target[:, :, :16] = 1.0
     known = GridTruth(truth.power, target, target.clone(), truth.cell_weight, truth.name, truth.label)
     rewards = GridRewards(GridRewardSettings(weights={"si_sdr": 1.0}))
-    made = refine_directly(torch.zeros(1, 1, 32, 24), known, rewards, RefineSettings(blocks=4))
+    settings = RefineSettings(blocks=4, concentration=9.0, learning_rate=0.2)
+    made = refine_directly(torch.zeros(1, 1, 32, 24), known, rewards, settings)
     assert float(made[0, 0, :14].mean()) > 0.5 > -0.5 > float(made[0, 0, 18:].mean())

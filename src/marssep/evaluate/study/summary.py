@@ -70,8 +70,10 @@ def summarise(files: Sequence[Path]) -> dict[str, Any]:
         out.append(entry)
     first = next(iter(next(iter(rows.values())).values()))
     summary: dict[str, Any] = {"facts": first["facts"], "rows": out}
+    gains = _gains(tables, controls) | _black_box(tables)
+    if gains:
+        summary["gain_over_best_control"] = gains
     if DEFAULT in tables and controls:
-        summary["gain_over_best_control"] = _gains(tables, controls)
         for entry in out:
             if entry["role"] != "start":
                 own = tables[entry["name"]]
@@ -83,19 +85,25 @@ def summarise(files: Sequence[Path]) -> dict[str, Any]:
 
 
 def _gains(tables: Mapping[str, Mapping[str, Table]], controls: Sequence[str]) -> dict[str, Any]:
+    """The default row and the best control, figure by figure; nothing if either is missing."""
     gains: dict[str, Any] = {}
-    for key, figure in _REPORTED.items():
+    for key, figure in _REPORTED.items() if DEFAULT in tables and controls else ():
         best = max(controls, key=lambda name: _mean(tables[name][figure]))
         gains[key] = {"control": best, **asdict(_difference(tables[DEFAULT][figure], tables[best][figure]))}
-    rewarded = [name for name in BLACK_BOX if name in tables]
-    if rewarded:
-        own, other = (
-            max(names, key=lambda name: _mean(tables[name]["recogniser"]))
-            for names in (rewarded, [name for name in tables if name not in BLACK_BOX])
-        )
-        difference = _difference(tables[own]["recogniser"], tables[other]["recogniser"])
-        gains["black_box"] = {"row": own, "control": other, **asdict(difference)}
     return gains
+
+
+def _black_box(tables: Mapping[str, Mapping[str, Table]]) -> dict[str, Any]:
+    """The best row that was rewarded by the recogniser and the best that was not; nothing if either is missing."""
+    rewarded, others = (
+        [name for name in tables if name in BLACK_BOX],
+        [name for name in tables if name not in BLACK_BOX],
+    )
+    if not rewarded or not others:
+        return {}
+    own, other = (max(names, key=lambda name: _mean(tables[name]["recogniser"])) for names in (rewarded, others))
+    difference = _difference(tables[own]["recogniser"], tables[other]["recogniser"])
+    return {"black_box": {"row": own, "control": other, **asdict(difference)}}
 
 
 def _table(by_seed: Mapping[int, Mapping[str, Any]], figure: str) -> Table:
