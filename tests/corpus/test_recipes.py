@@ -291,6 +291,7 @@ def test_the_open_recipe_on_miniature_packages(unpacked, tmp_path, no_programs):
     for item in sounds:
         if "essenFolksong" in item.source and item.label != "drum_kit":
             tunes[item.source.rpartition("/")[2]].add(item.split)
+    assert tunes
     assert all(len(splits) == 1 for splits in tunes.values())
     styles = {item.recording: item.split for item in items if item.kind == "image"}
     assert styles == {"noto": "train", "openmoji": "val"}

@@ -1,6 +1,6 @@
 """`marssep models join`, `mean` and `release`: make a usable model out of training runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,10 +17,9 @@ def join(models: list[str], *, output: Annotated[Path, Parameter(name=["--output
         models: Shipped models' names, folders of models, or folders of training runs, whose best model is taken.
         output: Folder of the new model.
     """
-    from marssep.model import join_models, save_model
+    from marssep.model import join_models
 
-    joined = join_models(_load(models))
-    save_model(output, joined.network, joined.config, card=joined.card)
+    joined = _combine(models, join_models, output)
     print(f"{output}: {len(joined.card['members'])} networks")
 
 
@@ -31,19 +30,20 @@ def mean(models: list[str], *, output: Annotated[Path, Parameter(name=["--output
         models: Shipped models' names, folders of models, or folders of training runs, whose best model is taken.
         output: Folder of the new model.
     """
-    from marssep.model import average_models, save_model
+    from marssep.model import average_models
 
-    averaged = average_models(_load(models))
-    save_model(output, averaged.network, averaged.config, card=averaged.card)
+    _combine(models, average_models, output)
     print(f"{output}: the mean of {len(models)} models")
 
 
-def _load(names: Sequence[str]) -> "dict[str, LoadedModel]":
-    """Models by name, with what is known of the runs that made them."""
+def _combine(
+    names: Sequence[str], way: "Callable[[Mapping[str, LoadedModel]], LoadedModel]", output: Path
+) -> "LoadedModel":
+    """Write the one model that a way makes of several, each loaded with what is known of the run that made it."""
     from dataclasses import replace
 
     from marssep.evaluate.release import run_facts
-    from marssep.model import load_model
+    from marssep.model import load_model, save_model
 
     loaded = {}
     for name in names:
@@ -53,7 +53,9 @@ def _load(names: Sequence[str]) -> "dict[str, LoadedModel]":
             loaded[name] = replace(best, card=run_facts(run, best.card))
         else:
             loaded[name] = load_model(name)
-    return loaded
+    made = way(loaded)
+    save_model(output, made.network, made.config, card=made.card)
+    return made
 
 
 def release(run: Path, *, corpus: list[Path], output: Path) -> None:

@@ -98,7 +98,7 @@ def play_kit(kit: Kit, notes: Sequence[Note], *, seconds: float, take: int) -> n
 
 def _load_kit(description: Path) -> Kit:
     try:
-        root = ElementTree.fromstring(description.read_bytes())  # noqa: S314  # from the distribution, not from users)
+        root = ElementTree.fromstring(description.read_bytes())  # noqa: S314  # from the distribution, not from users
     except ElementTree.ParseError as error:
         raise CorpusError(f"{description}: not readable as XML ({error}); fetch its package again.") from None
     for element in root.iter():

@@ -154,7 +154,7 @@ def _add_instruments(builder: CorpusBuilder, packages: Path, listed: dict[str, P
                 label=job.sound.label,
                 split=job.bank.split,
                 recording=f"{job.bank.split}-banks/{job.bank.name}/{job.sound.label}/{tune}",
-                source=f"{job.bank.package}/{job.bank.path}#{job.preset.name}, {tune}",
+                source=f"{job.bank.package}/{job.bank.path}#{job.preset.name}, music21/essenFolksong/{tune}",
                 licence=listed[job.bank.package].licence,
                 key=f"{name}-{number:03d}",
             )
@@ -182,10 +182,10 @@ def _plan(tunes: dict[str, list[tuple[str, list[Note]]]], packages: Path, settin
             programs = [Preset(number) for number in sound.programs if available is None or number in available]
             if sound.label == "drum_kit":
                 programs = [STANDARD_KIT]
+            share = round(getattr(settings, f"{bank.split}_phrases") / banks_of_split / max(1, len(programs)))
             others = VARIATIONS.get(bank.name, {}).get(sound.label, ())
-            for place, preset in enumerate((*programs, *others)):
-                share = getattr(settings, f"{bank.split}_phrases") / banks_of_split / max(1, len(programs))
-                count = round(share) if place < len(programs) else settings.variation_phrases
+            counts = [share] * len(programs) + [settings.variation_phrases] * len(others)
+            for place, (preset, count) in enumerate(zip((*programs, *others), counts, strict=True)):
                 rng = np.random.default_rng([settings.seed, BANKS.index(bank), _number(sound.label), place])
                 chosen = [tunes[bank.split][int(rng.integers(len(tunes[bank.split])))] for _ in range(count)]
                 phrases = [_phrase(sound, tune, rng, settings) for _, tune in chosen]

@@ -70,10 +70,9 @@ def summarise(files: Sequence[Path]) -> dict[str, Any]:
         out.append(entry)
     first = next(iter(next(iter(rows.values())).values()))
     summary: dict[str, Any] = {"facts": first["facts"], "rows": out}
-    gains = _gains(tables, controls) | _black_box(tables)
-    if gains:
-        summary["gain_over_best_control"] = gains
+    gains = _black_box(tables)
     if DEFAULT in tables and controls:
+        gains = _gains(tables, controls) | gains
         for entry in out:
             if entry["role"] != "start":
                 own = tables[entry["name"]]
@@ -81,13 +80,13 @@ def summarise(files: Sequence[Path]) -> dict[str, Any]:
                 entry["against_supervised"] = {
                     figure: asdict(_difference(own[figure], reference[figure])) for figure in FIGURES
                 }
-    return summary
+    return summary | ({"gain_over_best_control": gains} if gains else {})
 
 
 def _gains(tables: Mapping[str, Mapping[str, Table]], controls: Sequence[str]) -> dict[str, Any]:
-    """The default row and the best control, figure by figure; nothing if either is missing."""
+    """The default row and the best control, figure by figure."""
     gains: dict[str, Any] = {}
-    for key, figure in _REPORTED.items() if DEFAULT in tables and controls else ():
+    for key, figure in _REPORTED.items():
         best = max(controls, key=lambda name: _mean(tables[name][figure]))
         gains[key] = {"control": best, **asdict(_difference(tables[DEFAULT][figure], tables[best][figure]))}
     return gains
