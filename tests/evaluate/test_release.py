@@ -12,7 +12,7 @@ from marssep.errors import ModelError
 from marssep.evaluate.card import write_card
 from marssep.evaluate.protocol import EvaluateSettings, evaluate
 from marssep.evaluate.release import ReleaseSettings, release
-from marssep.model import join_models, load_model, save_model
+from marssep.model import average_models, join_models, load_model, save_model
 from marssep.presets import load_preset
 from marssep.query.bank import EmbeddingBank
 from marssep.query.encoder import load_encoder
@@ -56,14 +56,18 @@ def test_a_run_is_released(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(other)
     with pytest.raises(ModelError, match="another model"):
         write_card(tmp_path / "model", [tmp_path / "other.json"])
-    joined = join_models({"one": model, "two": model})
-    save_model(tmp_path / "joined", joined.network, joined.config, card=joined.card)
-    assert set(release(tmp_path / "joined", tmp_path / "both", **parts).weights_tried) == {"joined"}
-    report = evaluate(Separator.load(tmp_path / "both"), corpus, mixtures=str(listed), settings=QUICK)
-    report.results.write(tmp_path / "both.json")
-    write_card(tmp_path / "both", [tmp_path / "both.json"])
-    assert (tmp_path / "both" / "README.md").read_text().count("8 recordings") == 2
-    assert load_model(tmp_path / "both").card["classes"] == model.card["classes"]
+    for name, made in {
+        "joined": join_models({"one": model, "two": model}),
+        "mean": average_models({"one": model, "two": model}),
+    }.items():
+        save_model(tmp_path / name, made.network, made.config, card=made.card)
+        both = tmp_path / f"{name}-released"
+        assert set(release(tmp_path / name, both, **parts).weights_tried) == {name}
+        report = evaluate(Separator.load(both), corpus, mixtures=str(listed), settings=QUICK)
+        report.results.write(tmp_path / "both.json")
+        write_card(both, [tmp_path / "both.json"])
+        assert (both / "README.md").read_text().count("8 recordings") == 2
+        assert load_model(both).card["classes"] == model.card["classes"]
     (tmp_path / "run" / "journal.jsonl").unlink()
     with pytest.raises(ModelError, match="training run"):
         release(tmp_path / "run", tmp_path / "again", **parts)

@@ -62,7 +62,7 @@ def release(run: Path, *, corpus: list[Path], output: Path) -> None:
     """Choose on validation what training leaves open (weights, sharpness, presence threshold); write model and card.
 
     Args:
-        run: Folder of a training run, or of a joined model.
+        run: Folder of a training run, or of a model that `join` or `mean` made.
         corpus: Corpus folder it was trained on (repeatable).
         output: Folder of the released model.
     """

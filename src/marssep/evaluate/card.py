@@ -38,7 +38,8 @@ def card_markdown(model: LoadedModel, card: Mapping[str, Any], results: Sequence
     presence, quiet = released.get("presence", {}), model.config.quiet_threshold
     tried = ", ".join(f"x{scale} {gain:.2f} dB" for scale, gain in released.get("tried", {}).items())
     members: Mapping[str, Mapping[str, Any]] = card.get("members", {})
-    joined = " and `marssep models join`" if members else ""
+    way = "join" if members else "mean" if "averaged" in card else None
+    joined = f" and `marssep models {way}`" if way else ""
     parts = [
         f"---\nlibrary_name: marssep\npipeline_tag: audio-to-audio\nlicense: {card.get('licence', '').lower()}\n---",
         f"# A marssep separator (`{model.config.architecture}`)",

@@ -75,7 +75,7 @@ def release(
     """Sharpen the run's best model as validation likes it, choose its presence threshold, and write it with its card.
 
     Args:
-        run: folder of a training run, or of a joined model.
+        run: folder of a training run, or of a model that `join` or `mean` made.
         output: folder of the released model.
         corpus: the corpus it is validated on.
         encoder: the query encoder.
@@ -124,21 +124,21 @@ def round_weights(network: nn.Module) -> None:
         parameter.copy_(in_half(parameter))
 
 
-def is_joined(run: Path) -> bool:
-    """Whether the folder is a joined model and no training run."""
+def is_model(run: Path) -> bool:
+    """Whether the folder is a model made of several and no training run."""
     return (run / "config.json").is_file()
 
 
 def first_model(run: Path) -> LoadedModel:
-    """A joined model, or the best one of a training run."""
-    return load_model(run if is_joined(run) else run / "best")
+    """A model made of several, or the best one of a training run."""
+    return load_model(run if is_model(run) else run / "best")
 
 
 def _candidates(run: Path) -> dict[str, LoadedModel]:
     """The run's best model, its last one and the mean of their weights, which often does better than either."""
     best = first_model(run)
-    if is_joined(run):
-        return {"joined": best}
+    if is_model(run):
+        return {"joined" if "members" in best.card else "mean": best}
     if not (run / "last").is_dir():
         return {"best": best}
     last = load_model(run / "last")
@@ -176,6 +176,8 @@ def _facts(run: Path, training: dict[str, Any]) -> dict[str, Any]:
         members = training["members"]
         classes = sorted({label for member in members.values() for label in member.get("classes", [])})
         return facts | {"classes": classes, "members": members}
+    if "averaged" in training:
+        return facts | {key: training[key] for key in ("classes", "averaged")}
     return facts | run_facts(run, training)
 
 
