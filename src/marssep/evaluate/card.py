@@ -67,13 +67,24 @@ def card_markdown(model: LoadedModel, card: Mapping[str, Any], results: Sequence
 
 def _origin(card: Mapping[str, Any]) -> list[str]:
     """What a network was trained on and how; of a mean of several weights, of each of them."""
-    if "averaged" in card:
-        parts = []
-        for name, part in card["averaged"].items():
-            parts += [f"## Mean of weights, {name} of {len(card['averaged'])} (`{part.get('sha256', '')[:16]}`)"]
+    if "averaged" not in card:
+        return [*_data(card), *_training(card)]
+    parts: list[str] = []
+    told: dict[str, Mapping[str, Any]] = {}
+    for name, part in card["averaged"].items():
+        parts += [f"## Mean of weights, {name} of {len(card['averaged'])} (`{part.get('sha256', '')[:16]}`)"]
+        if "averaged" in part:
             parts += _origin(part)
-        return parts
-    data, training = card.get("data", {}), card.get("training", {})
+            continue
+        same = next((other for other, its in told.items() if its.get("data") == part.get("data")), None)
+        told[name] = part
+        parts += _data(part) if same is None else [f"## Data\n\nThe same as of {same}."]
+        parts += _training(part)
+    return parts
+
+
+def _data(card: Mapping[str, Any]) -> list[str]:
+    data = card.get("data", {})
     return [
         "## Data\n\n"
         f"{data.get('recordings', 0):,} recordings ({data.get('hours', 0)} h) and {data.get('pictures', 0):,} pictures "
@@ -83,6 +94,12 @@ def _origin(card: Mapping[str, Any]) -> list[str]:
         _table("licence", data.get("items_by_licence", {})),
         _table("source", data.get("items_by_source", {})),
         "Classes: " + ", ".join(f"`{label}`" for label in card.get("classes", [])) + ".",
+    ]
+
+
+def _training(card: Mapping[str, Any]) -> list[str]:
+    training = card.get("training", {})
+    return [
         "## Training\n\n"
         f"{training.get('steps', 0):,} steps in {training.get('training_seconds', 0) / 60:.0f} minutes, seed "
         f"{training.get('settings', {}).get('seed')}{_start(training)}. SI-SDRi on validation while it trained:",
