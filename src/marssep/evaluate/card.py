@@ -70,14 +70,15 @@ def _origin(card: Mapping[str, Any]) -> list[str]:
     if "averaged" not in card:
         return [*_data(card), *_training(card)]
     parts: list[str] = []
-    told: dict[str, Mapping[str, Any]] = {}
+    told: dict[str, Any] = {}
     for name, part in card["averaged"].items():
         parts += [f"## Mean of weights, {name} of {len(card['averaged'])} (`{part.get('sha256', '')[:16]}`)"]
         if "averaged" in part:
             parts += _origin(part)
             continue
-        same = next((other for other, its in told.items() if its.get("data") == part.get("data")), None)
-        told[name] = part
+        data = part.get("data")
+        same = next((other for other, its in told.items() if data and its == data), None)
+        told[name] = data
         parts += _data(part) if same is None else [f"## Data\n\nThe same as of {same}."]
         parts += _training(part)
     return parts

@@ -172,12 +172,9 @@ def _fit_presence(
 
 def _facts(run: Path, training: dict[str, Any]) -> dict[str, Any]:
     facts = {"licence": "Apache-2.0", "date": datetime.now(UTC).date().isoformat()}
-    if "members" in training:
-        members = training["members"]
-        classes = sorted({label for member in members.values() for label in member.get("classes", [])})
-        return facts | {"classes": classes, "members": members}
-    if "averaged" in training:
-        return facts | {key: training[key] for key in ("classes", "averaged")}
+    for role in ("members", "averaged"):
+        if role in training:
+            return facts | {key: training[key] for key in ("classes", role)}
     return facts | run_facts(run, training)
 
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -47,7 +47,7 @@ def join_models(models: Mapping[str, LoadedModel]) -> LoadedModel:
     assert isinstance(built, Ensemble)
     for ours, theirs in zip(built.networks(), networks, strict=True):
         ours.load_state_dict(theirs.state_dict())
-    return LoadedModel(built.eval().requires_grad_(False), config, {"members": _cards(list(models.values()))}, "")
+    return LoadedModel(built.eval().requires_grad_(False), config, _card("members", list(models.values())), "")
 
 
 @torch.no_grad()
@@ -74,9 +74,7 @@ def average_models(models: Mapping[str, LoadedModel]) -> LoadedModel:
         for key, value in state.items():
             if value.is_floating_point():
                 value.lerp_(theirs[key], 1.0 / count)
-    cards = _cards(list(models.values()))
-    classes = sorted({label for card in cards.values() for label in card.get("classes", [])})
-    return LoadedModel(network, first.config, {"classes": classes, "averaged": cards}, "")
+    return LoadedModel(network, first.config, _card("averaged", list(models.values())), "")
 
 
 def _same(field: str, ours: Any, theirs: Any, *, names: tuple[str, str]) -> None:
@@ -93,8 +91,8 @@ def _networks(name: str, model: LoadedModel) -> list[tuple[FilmUNetSettings, Fil
     raise ModelError(f"{name}: is a '{architecture}'; only 'film_unet's and ensembles of them can be joined.")
 
 
-def _cards(models: Sequence[LoadedModel]) -> dict[str, Any]:
-    """What is known of each."""
+def _card(role: Literal["members", "averaged"], models: Sequence[LoadedModel]) -> dict[str, Any]:
+    """What is known of each, and the classes that any of them was trained on."""
     kept = ("classes", "data", "training", "validation_curve", "averaged")
     cards: list[dict[str, Any]] = []
     for model in models:
@@ -103,4 +101,5 @@ def _cards(models: Sequence[LoadedModel]) -> dict[str, Any]:
         else:
             own = {key: model.card[key] for key in kept if key in model.card}
             cards.append({"sha256": model.sha256, **(own or {"training": model.card})})
-    return {str(number): card for number, card in enumerate(cards, start=1)}
+    classes = sorted({label for card in cards for label in card.get("classes", [])})
+    return {"classes": classes, role: {str(number): card for number, card in enumerate(cards, start=1)}}
