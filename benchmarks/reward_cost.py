@@ -5,6 +5,7 @@ python benchmarks/reward_cost.py [--threads 1 2] [--output results/reward-cost.j
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import time
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--output", type=Path, default=Path("results/reward-cost.json"))
     settings = parser.parse_args()
+    load = round(os.getloadavg()[0], 2)
     encoder = RewardEncoder.load()
     before = peak()
     generator = torch.Generator().manual_seed(0)
@@ -53,7 +55,8 @@ def main() -> None:
         "calls": rows,
         "peak_megabytes_before": before,
         "peak_megabytes_after": peak(),
-        "note": "wall time on a machine that did other work; processor_seconds are of all threads",
+        "note": "seconds are wall time, processor_seconds of all threads; load is that of the machine before",
+        "load": load,
         "versions": library_versions(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
