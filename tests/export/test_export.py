@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from marssep import Separator
 from marssep.audio import read_audio, write_audio
 from marssep.errors import ModelError, OutputError, UsageError
 from marssep.export import ExportSettings, export_model
-from marssep.export.graphs import audio_trunk_graph, head_graph
+from marssep.export.graphs import audio_trunk_graph, guesses_graph, head_graph, image_trunk_graph
 from marssep.model import ModelConfig, build_network, save_model
-from marssep.query.heads import ProjectionHead
-from marssep.query.trunks import AudioTrunk
+from marssep.query.heads import MixtureHead, ProjectionHead
+from marssep.query.trunks import AudioTrunk, ImageTrunk
 from marssep.query.weights import is_fetched
 from marssep.runtime import Runtime
 
@@ -146,6 +147,8 @@ def test_what_was_not_exported_is_named(pair):
         runtime.separate((_recording(0.2), 8000), text="cat")
     with pytest.raises(ModelError, match="exported without 'audio_trunk'"):
         runtime.separate((_recording(0.2), 8000), audio=(_recording(0.2), 8000))
+    with pytest.raises(ModelError, match="exported without 'image'"):
+        runtime.separate((_recording(0.2), 8000), image="dog.png")
     with pytest.raises(UsageError, match="exactly one"):
         runtime.separate((_recording(0.2), 8000))
     with pytest.raises(UsageError, match="16 numbers, not"):
@@ -211,6 +214,9 @@ def test_the_command_exports_and_the_other_one_separates(marssep, tiny_model, tm
     assert ran.code == 1
     assert "none.wav: no such file" in ran.err
     assert json.loads(ran.out)["target"] == str(tmp_path / "out" / "in.dog-not-rain.target.wav")
+    ran = marssep("runtime", tmp_path / "made", tmp_path / "in.wav", "--image", tmp_path / "cat.png")
+    assert ran.code == 1
+    assert "exported without 'image'; run 'marssep export' again and ask for it" in ran.err
 
 
 def test_audio_graphs_are_those_of_torch():
@@ -223,6 +229,39 @@ def test_audio_graphs_are_those_of_torch():
     np.testing.assert_allclose(features, trunk.embed_patches(patches), atol=1e-5)
     embedding = run[1](None, {"features": features})[0]
     np.testing.assert_allclose(embedding, head(torch.from_numpy(features)), atol=1e-5)
+
+
+def test_picture_graphs_are_those_of_torch():
+    ort = pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    trunk = ImageTrunk("lite0").requires_grad_(False).eval()
+    head = MixtureHead(trunk.n_features, 8)
+    head.weight, head.bias = torch.randn(5, trunk.n_features), torch.randn(5)
+    pixels = torch.randn(1, 3, trunk.side, trunk.side)
+    run = [ort.InferenceSession(graph).run for graph in (image_trunk_graph(trunk), guesses_graph(head))]
+    features = run[0](None, {"pixels": pixels.numpy()})[0]
+    np.testing.assert_allclose(features, trunk(pixels), atol=1e-5)
+    chances = run[1](None, {"features": features})[0]
+    np.testing.assert_allclose(chances, head.guesses(torch.from_numpy(features)), atol=1e-5)
+
+
+@pytest.mark.skipif(not is_fetched("open"), reason="weights are not fetched")
+@pytest.mark.parametrize("negative", [None, "rain"])
+def test_a_picture_means_what_it_means_with_torch(tmp_path_factory, negative):
+    folder = tmp_path_factory.getbasetemp() / "with-pictures"
+    separator = Separator.load()
+    if not folder.is_dir():
+        export_model(separator, folder, settings=ExportSettings(texts=TEXTS, image_encoder=True))
+    runtime = Runtime.load(folder, threads=1)
+    recording = Path(sys.modules["marssep"].__file__).parent / "examples" / "mixture.flac"
+    picture = Image.effect_mandelbrot((300, 200), (-2, -1, 1, 1), 50)  # nothing in particular: many readings
+    for gate in (True, False):
+        wanted = separator.separate(recording, image=picture, negative=negative, gate=gate)
+        made = runtime.separate(recording, image=picture, negative=negative, gate=gate)
+        assert _snr_db(made.target, wanted.target) > 60
+        assert made.presence == pytest.approx(wanted.presence, abs=1e-3)
+    silent = runtime.separate((np.zeros((1, 4000), np.float32), 8000), image=picture)
+    assert (silent.presence, silent.target.any()) == (0.0, False)
 
 
 @pytest.mark.skipif(not is_fetched("open"), reason="weights are not fetched")

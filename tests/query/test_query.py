@@ -5,7 +5,8 @@ from PIL import Image
 
 from marssep.audio import write_audio
 from marssep.errors import InputError, UsageError
-from marssep.query import Query, embed_query, fuse, load_encoder, load_image
+from marssep.query import Query, embed_query, fuse, load_encoder
+from marssep.runtime.pictures import load_image
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from torch import nn
 from marssep.audio import resample
 from marssep.query.trunks import AudioTrunk, ImageTrunk, TextTrunk
 from marssep.query.trunks.audio import pool_patches, resample_waveform
-from marssep.query.trunks.image import convert_image_weights, flatten_image, image_pixels
+from marssep.query.trunks.image import convert_image_weights, image_pixels
+from marssep.runtime.pictures import flatten_image
 
 
 @pytest.fixture(scope="module")

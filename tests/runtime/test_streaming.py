@@ -19,6 +19,7 @@ _QUERY = np.ones((1, 3), np.float32)
 
 def _config(chunk_steps=16):
     presence = {"bias": 0.0, "network": 1.0, "match": 0.0, "spread": 0.0, "rival": 0.0}
+    reading = {"kept": 3, "bias": -1.0, "network": 1.0, "match": 4.0}
     presence |= {"threshold": 0.5, "quiet_threshold": 0.1, "quiet_db": 15.0}
     given = {
         "model": "tiny",
@@ -30,6 +31,7 @@ def _config(chunk_steps=16):
         "others": torch_chunks.OTHERS,
         "quiet": torch_chunks.QUIET,
         "presence": presence | {"absent_attenuation_db": 40.0},
+        "reading": reading,
         "query_dimension": 3,
         "windows": 2,
         "loud": 0.01,
@@ -106,6 +108,45 @@ def _separated(pieces):
         return target, logit, stream.levels.loudest_db(seconds=2.0, quiet=1e-6), len(stream.loudest.found())
 
 
+@given(st.integers(1, 300), st.integers(1, 60), st.integers(1, 9), st.integers(0, 5))
+def test_what_is_heard_of_many_sounds_is_that_of_torch(n_steps, chunk_steps, n_places, seed):
+    rng = np.random.default_rng(seed)
+    power = rng.random((16, n_steps)).astype(np.float32) ** 4
+    places = rng.standard_normal((n_places, 3)).astype(np.float32)
+    listener = Listener(_many, places, _config(chunk_steps))
+    listener.push(power)
+    listener.finish()
+    wanted = torch_chunks.hear(
+        _TorchMany(n_bands=16, query_dimension=3), torch.from_numpy(power), torch.from_numpy(places),
+        chunk_steps=chunk_steps,
+    )  # fmt: skip
+    np.testing.assert_allclose(listener.logits, wanted.presence, atol=1e-5)
+
+
+def _many(power, query):
+    """Several sounds, each of which is heard where a chunk's level suits it."""
+    presence = power.max((1, 2))[:, None] * query[..., 0] + query[..., 1]
+    return np.repeat(power[:, None], query.shape[1], axis=1), presence
+
+
+class _TorchMany(_TorchNetwork):
+    def forward(self, power, query):
+        return MaskOutput(*map(torch.from_numpy, _many(power.numpy(), query.numpy())))
+
+
+def test_what_is_heard_does_not_depend_on_the_pieces():
+    waveform = (0.1 * np.random.default_rng(0).standard_normal((2, 50000))).astype(np.float32)
+    places = np.eye(3, dtype=np.float32)
+    made = []
+    for pieces in ([waveform], np.array_split(waveform, 70, axis=1)):
+        with Stream(Source("in.wav", 8000, lambda pieces=pieces: pieces), _config()) as stream:
+            made.append(stream.hear(_many, places))
+    np.testing.assert_array_equal(made[1][0], made[0][0])
+    assert len(made[0][1]) == 2
+    for ours, theirs in zip(made[1][1], made[0][1], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_a_recording_that_changes_or_holds_nothing_is_refused():
     grows = iter([10, 20])
     source = Source("in.wav", 8000, lambda: [np.ones((1, 100 * next(grows)), np.float32)])
@@ -113,5 +154,6 @@ def test_a_recording_that_changes_or_holds_nothing_is_refused():
         stream.propose(_network, _QUERY)
         with pytest.raises(InputError, match=r"changed while it was read \(1000 samples, then 2000\)"):
             list(stream.render())
-    with Stream(Source("in.wav", 8000, list), _config()) as stream, pytest.raises(InputError, match="empty"):
-        stream.propose(_network, _QUERY)
+    for way in (Stream.propose, Stream.hear):
+        with Stream(Source("in.wav", 8000, list), _config()) as stream, pytest.raises(InputError, match="empty"):
+            way(stream, _network, _QUERY)

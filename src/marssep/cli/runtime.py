@@ -15,6 +15,7 @@ def runtime(
     *inputs: Path,
     text: str | None = None,
     audio: Path | None = None,
+    image: Path | None = None,
     negative: Annotated[tuple[str, ...], Parameter(name="--not", negative=())] = (),
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("separated"),
     threads: int | None = None,
@@ -28,6 +29,7 @@ def runtime(
         inputs: Recordings.
         text: A stored query, or any words if the text encoder was exported.
         audio: An example of the sound.
+        image: A picture of it, if the image encoder was exported.
         negative: A sound, in words, to keep out of the target; give it several times for several sounds.
         output: Folder for the results; made if missing.
         threads: CPU threads of the networks; by default as many as there are processors.
@@ -38,13 +40,13 @@ def runtime(
     if not inputs:
         raise UsageError("No recording was named; give at least one audio file.")
     loaded = Runtime.load(folder, threads=threads)
-    asked = [text, None if audio is None else audio.stem, *(f"not {words}" for words in negative)]
+    asked = [text, *(path and path.stem for path in (audio, image)), *(f"not {words}" for words in negative)]
     query = slug(" ".join(words for words in asked if words))
     failed = 0
     for path in inputs:
         try:
             beginning = output / f"{path.stem}.{query}"
-            result = loaded.separate_file(path, beginning, text=text, audio=audio, negative=negative)
+            result = loaded.separate_file(path, beginning, text=text, audio=audio, image=image, negative=negative)
         except InputError as error:  # one bad file does not stop the others
             print(f"marssep: {error}", file=sys.stderr)
             failed += 1

@@ -12,14 +12,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 import marssep
 from marssep.errors import ModelError, OutputError, UsageError
-from marssep.export.graphs import audio_trunk_graph, head_graph, network_graph, text_graph
-from marssep.query import QueryEncoder
+from marssep.export.graphs import (
+    audio_trunk_graph,
+    guesses_graph,
+    head_graph,
+    image_trunk_graph,
+    network_graph,
+    text_graph,
+)
+from marssep.query.heads import MixtureHead
 from marssep.query.open_encoder import OpenEncoder
+from marssep.query.readings import KEPT
 from marssep.query.weights import weights_folder
-from marssep.runtime.folder import CONFIG_FILE, ExportedFile, PresenceSettings, RuntimeConfig
+from marssep.runtime.folder import CONFIG_FILE, ExportedFile, PresenceSettings, ReadingSettings, RuntimeConfig
 from marssep.runtime.hearing import KIN, LOUD
 from marssep.separate import Separator
 from marssep.separate.chunks import OTHERS, OVERLAP, QUIET
@@ -34,6 +44,10 @@ _NAMES = {
     "rivals": "rivals.npz",
     "text": "text.onnx",
     "tokenizer": "tokenizer.json",
+    "image": "image.onnx",
+    "image2": "image2.onnx",
+    "image_head": "image-head.onnx",
+    "image_places": "image-places.npz",
 }
 
 
@@ -44,6 +58,8 @@ class ExportSettings(Settings):
     """Queries whose embeddings are stored, so that they can be asked without the text encoder."""
     text_encoder: bool = False
     """The text encoder too: any words can be asked, for 90 MB more."""
+    image_encoder: bool = False
+    """The image encoder too: any picture can be asked, for 36 MB more."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +84,8 @@ def export_model(
 ) -> Exported:
     """Export a model; `runtime.json` is written last, so a folder that was cut off is not taken for a whole one.
 
-    The audio encoder goes along where the model's presence listens to the target; it answers queries by example too.
+    The audio encoder goes along where the model listens to the target or, for pictures, to the mixture; it answers
+    queries by example too.
 
     Args:
         separator: model and query encoder.
@@ -83,10 +100,13 @@ def export_model(
     """
     folder, settings = Path(folder), settings or ExportSettings()
     config, encoder = separator.model.config, separator.encoder
-    listens = config.evidence_weights.listens
-    if not settings.texts and not settings.text_encoder and not listens:
-        raise UsageError("Nothing could be asked of this export; name queries with --text or add --text-encoder.")
-    if (listens or settings.text_encoder) and not isinstance(encoder, OpenEncoder):
+    listens = config.evidence_weights.listens or (settings.image_encoder and bool(config.reading_match))
+    encoders = settings.text_encoder or settings.image_encoder
+    if not settings.texts and not encoders and not listens:
+        raise UsageError(
+            "Nothing could be asked of this export; name queries with --text, or add --text-encoder or --image-encoder."
+        )
+    if (listens or encoders) and not isinstance(encoder, OpenEncoder):
         raise ModelError(f"The encoder '{encoder.name}' has no ONNX form; export its queries with --text instead.")
     files = _files(separator, settings, listens=listens)
     written: dict[str, ExportedFile] = {}
@@ -112,15 +132,22 @@ def _files(separator: Separator, settings: ExportSettings, *, listens: bool) -> 
         "network": lambda: network_graph(model.network, chunk_steps=model.config.chunk_steps)
     }
     if settings.texts:
-        files["queries"] = lambda: _embeddings(encoder, settings.texts)
+        files["queries"] = lambda: _array(encoder.embed_names(settings.texts))
     if isinstance(encoder, OpenEncoder):
         if listens:
             files["audio_trunk"] = lambda: audio_trunk_graph(encoder.audio_trunk)
             files["audio_head"] = lambda: head_graph(encoder.heads["audio"])
-            files["rivals"] = lambda: _embeddings(encoder, model.config.presence_rivals)
+            files["rivals"] = lambda: _array(encoder.embed_names(model.config.presence_rivals))
         if settings.text_encoder:
             files["text"] = lambda: text_graph(encoder.text_trunk, encoder.heads["text"])
             files["tokenizer"] = (weights_folder(encoder.name) / "tokenizer.json").read_bytes
+        if settings.image_encoder:
+            head = encoder.heads["image"]
+            assert isinstance(head, MixtureHead)
+            files["image"] = lambda: image_trunk_graph(encoder.image_trunk)
+            files["image2"] = lambda: image_trunk_graph(encoder.second_image_trunk)
+            files["image_head"] = lambda: guesses_graph(head)
+            files["image_places"] = lambda: _array(head.places)
     return files
 
 
@@ -148,6 +175,9 @@ def _config(separator: Separator, settings: ExportSettings, files: dict[str, Exp
             quiet_db=gate.quiet_db,
             absent_attenuation_db=gate.attenuation_db,
         ),
+        reading=ReadingSettings(
+            kept=KEPT, bias=config.reading_bias, network=config.reading_network, match=config.reading_match
+        ),
         files=files,
         queries=settings.texts,
         versions={
@@ -159,10 +189,9 @@ def _config(separator: Separator, settings: ExportSettings, files: dict[str, Exp
     )
 
 
-def _embeddings(encoder: QueryEncoder, texts: tuple[str, ...]) -> bytes:
+def _array(embeddings: Float[Tensor, "k d"]) -> bytes:
     made = io.BytesIO()
-    with torch.inference_mode():
-        np.savez(made, embeddings=encoder.embed_names(texts).numpy())
+    np.savez(made, embeddings=embeddings.detach().cpu().numpy())
     return made.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""The parts of a model as ONNX graphs: mask network, audio trunk and head, text encoder."""
+"""The parts of a model as ONNX graphs: mask network, trunks and heads of the query encoder."""
 
 import contextlib
 import logging
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from marssep.errors import ModelError
 from marssep.model import MaskNetwork
-from marssep.query.trunks import AudioTrunk, TextTrunk
+from marssep.query.heads import MixtureHead
+from marssep.query.trunks import AudioTrunk, ImageTrunk, TextTrunk
 
 OPSET = 18
 _MOST = 4096  # an upper bound that the exporter asks for; the graphs do not hold it
@@ -50,6 +51,15 @@ class _Text(nn.Module):
         return made
 
 
+class _Guesses(nn.Module):
+    def __init__(self, head: MixtureHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.head.guesses(features)
+
+
 def network_graph(network: MaskNetwork, *, chunk_steps: int) -> bytes:
     """The mask network: `power` [b, bands, chunk], `query` [b, q, d] to `logits` [b, q, bands, chunk], `presence`.
 
@@ -77,6 +87,18 @@ def head_graph(head: nn.Module) -> bytes:
     """`features` [b, f] to `query_embedding` [b, d], unit norm."""
     features = torch.rand(2, head.get_buffer("mean").numel())
     return _export(head, {"features": features}, outputs=["query_embedding"], shapes={"features": {0: _open("b")}})
+
+
+def image_trunk_graph(trunk: ImageTrunk) -> bytes:
+    """`pixels` [1, 3, side, side] of one picture to `features` [1, f]."""
+    pixels = torch.rand(1, 3, trunk.side, trunk.side)
+    return _export(trunk, {"pixels": pixels}, outputs=["features"], shapes={"pixels": {}})
+
+
+def guesses_graph(head: MixtureHead) -> bytes:
+    """`features` [b, f] to `chances` [b, c] of the classes, summing to 1."""
+    features = torch.rand(2, head.mean.numel())
+    return _export(_Guesses(head), {"features": features}, outputs=["chances"], shapes={"features": {0: _open("b")}})
 
 
 def text_graph(trunk: TextTrunk, head: nn.Module) -> bytes:

@@ -13,7 +13,7 @@ from marssep.query.encoder import (
 )
 from marssep.query.features import TrunkFeatures
 from marssep.query.fusion import DEFAULT_WEIGHTS, fuse, negate, query_mixup
-from marssep.query.query import Query, QueryParts, embed_query, load_image, read_query
+from marssep.query.query import Query, QueryParts, embed_query, read_query
 from marssep.query.readings import Readings
 from marssep.query.regions import Region, check_regions, describe_region, describe_time, parse_regions
 from marssep.query.weights import fetch
@@ -38,7 +38,6 @@ __all__ = [
     "fuse",
     "load_encoder",
     "load_heads",
-    "load_image",
     "negate",
     "new_encoder",
     "parse_regions",

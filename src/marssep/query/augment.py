@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-from marssep.query.trunks.image import flatten_image
+from marssep.runtime.pictures import flatten_image
 
 _PAPER = 235  # a level from which on a pixel counts as blank paper
 _TURN = 15.0  # degrees, either way

@@ -3,14 +3,13 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypedDict
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float32
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from marssep.audio import Audio, read_audio, to_mono
@@ -19,6 +18,7 @@ from marssep.query.encoder import Modality, QueryEncoder
 from marssep.query.fusion import fuse, negate
 from marssep.query.readings import Readings
 from marssep.query.regions import Region, Regions, check_regions
+from marssep.runtime.pictures import load_image
 
 PathLike = str | os.PathLike[str]
 AudioQuery = PathLike | tuple[np.ndarray, int] | Audio
@@ -137,26 +137,6 @@ def read_query(query: Query, encoder: QueryEncoder) -> Readings | None:
     if query.image is None or query.text is not None or query.audio is not None or query.regions or moved:
         return None
     return encoder.read_images([load_image(query.image)])
-
-
-def load_image(image: ImageQuery) -> Image.Image:
-    """Open a picture and decode it.
-
-    Raises:
-        InputError: missing, not a picture, or damaged.
-    """
-    if isinstance(image, Image.Image):
-        return image
-    path = Path(image)
-    try:
-        with Image.open(path) as opened:
-            opened.load()
-            return opened.copy()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such picture; check the path.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: cannot be read as a picture ({cause}); use PNG, JPEG or WebP.") from None
 
 
 def _load_audio(audio: AudioQuery) -> tuple[np.ndarray, int]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from marssep.query.encoder import QueryEncoder
 from marssep.query.heads import ProjectionHead
 from marssep.query.trunks.audio import resample_waveform
-from marssep.query.trunks.image import flatten_image
+from marssep.runtime.pictures import flatten_image
 
 _DIMENSION = 16
 _TEXT_FEATURES = 64

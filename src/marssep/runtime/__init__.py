@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 from marssep.runtime.folder import RuntimeConfig
 
 if TYPE_CHECKING:
-    from marssep.runtime.runtime import Runtime, RuntimeFiles, RuntimeSeparation
+    from marssep.runtime.results import RuntimeFiles, RuntimeSeparation
+    from marssep.runtime.runtime import Runtime, RuntimeQuery
 
-__all__ = ["Runtime", "RuntimeConfig", "RuntimeFiles", "RuntimeSeparation"]
+__all__ = ["Runtime", "RuntimeConfig", "RuntimeFiles", "RuntimeQuery", "RuntimeSeparation"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from jaxtyping import Float32, Int64
 
 from marssep.runtime.folder import RuntimeConfig
 
-_BATCH = 4  # chunks at once
+_BATCH = 4  # chunks at once, and twice as many masks at most
 
 Network = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Power `[b, bands, chunk]` and queries `[b, q, d]` to mask logits `[b, q, bands, chunk]` and presence `[b, q]`."""
@@ -19,7 +19,7 @@ class Listener:
 
     Args:
         network: the exported one.
-        query: the target's embedding and, as an optional second row, that of a sound to remove.
+        query: the target's embedding, followed by those of sounds to remove; or, where only `logits` are wanted, any.
         config: of the exported model.
     """
 
@@ -30,15 +30,22 @@ class Listener:
         self._power = self._total = np.zeros((0, 0), dtype=np.float32)  # from column `_first` on
         self._weights = np.zeros(0, dtype=np.float32)
         self._first = self._next = 0
-        self._heard: list[tuple[float, float]] = []
+        self._batch = max(1, min(_BATCH, 2 * _BATCH // len(query)))
+        self._heard: list[tuple[float, np.ndarray]] = []
 
     @property
     def presence(self) -> float:
-        """Largest logit of the sound being there over the chunks that can be heard; minus infinity in silence."""
+        """The first of `logits`."""
+        return float(self.logits[0])
+
+    @property
+    def logits(self) -> Float32[np.ndarray, " q"]:
+        """Largest logit of each sound being there over the chunks that can be heard; minus infinity in silence."""
         loudest = max(level for level, _ in self._heard)
         if not loudest:
-            return -math.inf
-        return max(logit for level, logit in self._heard if level >= self._config.quiet * loudest)
+            return np.full(len(self._query), -math.inf, dtype=np.float32)
+        said = [logits for level, logits in self._heard if level >= self._config.quiet * loudest]
+        return np.stack(said).max(axis=0)
 
     def push(self, columns: Float32[np.ndarray, "bands _"]) -> Float32[np.ndarray, "bands _"]:
         """Take more columns of power, at any level."""
@@ -71,15 +78,16 @@ class Listener:
     def _hear(self, starts: Int64[np.ndarray, " k"]) -> None:
         ramp = np.arange(1, self._size + 1, dtype=np.float32)
         weight = np.minimum(ramp, ramp[::-1])
-        for first in range(0, len(starts), _BATCH):
-            places = [slice(start - self._first, start - self._first + self._size) for start in starts[first:][:_BATCH]]
+        for first in range(0, len(starts), self._batch):
+            batch = starts[first : first + self._batch] - self._first
+            places = [slice(start, start + self._size) for start in batch]
             chunks = np.stack([self._power[:, place] for place in places])
             query = np.repeat(self._query[None], len(chunks), axis=0)
             logits, heard = self._network(chunks * _normalise(chunks), query)
             for place, chunk, answer, presence in zip(places, chunks, logits, heard, strict=True):
                 self._total[:, place] += _mask(answer, self._config.others) * weight
                 self._weights[place] += weight
-                self._heard.append((float(chunk.mean()), float(presence[0])))
+                self._heard.append((float(chunk.mean()), presence.astype(np.float32)))
 
     def _take(self, end: int) -> Float32[np.ndarray, "bands _"]:
         """The mask up to column `end`; what is before it is forgotten."""

@@ -1,13 +1,19 @@
-"""The query encoder `open` without torch: log-mel patches in numpy, tokens by `tokenizers`, trunks in onnxruntime."""
+"""The query encoder `open` without torch: numpy, `tokenizers` and Pillow prepare, onnxruntime runs the trunks."""
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32
 from scipy import fft
+
+from marssep.runtime.settling import Readings
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Graph = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
 """A loaded ONNX graph: inputs by name to outputs in order."""
@@ -105,6 +111,34 @@ class TextEncoder:
         tokens = np.array([self._tokenizer.encode(text).ids], dtype=np.int64)
         embedding: np.ndarray = self._graph({"tokens": tokens})[0][0]
         return embedding
+
+
+class ImageEncoder:
+    """What a picture may show.
+
+    Args:
+        trunks: pixels to features, one graph for each of `marssep.runtime.pictures.SIDES`.
+        head: features of all trunks to chances of the classes.
+        places: of the classes, unit norm.
+        kept: readings of a picture that are kept.
+    """
+
+    def __init__(self, trunks: Sequence[Graph], head: Graph, places: Float32[np.ndarray, "c d"], *, kept: int) -> None:
+        self._trunks, self._head, self._places, self._kept = trunks, head, places, kept
+
+    def read(self, image: "str | os.PathLike[str] | Image.Image") -> Readings:
+        """The likeliest readings of a picture, for the mixture to choose between.
+
+        Raises:
+            InputError: if it is missing, not a picture, or damaged.
+        """
+        from marssep.runtime.pictures import SIDES, image_pixels, load_image  # brings PIL
+
+        loaded = load_image(image)
+        pairs = zip(self._trunks, SIDES, strict=True)
+        features = [trunk({"pixels": image_pixels([loaded], side)})[0] for trunk, side in pairs]
+        chances = self._head({"features": np.concatenate(features, axis=1)})[0][0]
+        return Readings.of(self._places, chances, kept=self._kept)
 
 
 def resample_by_spectrum(

@@ -11,7 +11,7 @@ from marssep.settings import Settings
 from marssep.spectral.settings import SpectralSettings
 
 CONFIG_FILE = "runtime.json"
-FORMAT = 3
+FORMAT = 4
 """Raised when the meaning of a folder changes; another number is refused."""
 
 
@@ -41,6 +41,19 @@ class PresenceSettings(Settings):
     def weights(self) -> EvidenceWeights:
         """What makes presence of evidence."""
         return EvidenceWeights(self.bias, self.network, self.match, self.spread, self.rival)
+
+
+class ReadingSettings(Settings):
+    """How the mixture decides between the readings of a picture, as in the model's config (decision 0008)."""
+
+    kept: int
+    """Likeliest readings of a picture that the mixture decides between."""
+    bias: float
+    """Log-odds that a reading is in the mixture: constant."""
+    network: float
+    """Factor of the network's presence logit in them."""
+    match: float
+    """Factor of the cosine with what the encoder hears in the mixture; 0: it does not listen."""
 
 
 class ExportedFile(Settings):
@@ -85,9 +98,12 @@ class RuntimeConfig(Settings):
     """Name of the query encoder."""
     presence: PresenceSettings
     """What the presence probability is made of."""
+    reading: ReadingSettings
+    """What a picture means in a mixture."""
     files: dict[str, ExportedFile]
     """By role: `network`; `queries`; `audio_trunk`, `audio_head` (presence and queries by example); `rivals` (names of
-    sounds that a target may be instead); `text`, `tokenizer` (any words)."""
+    sounds that a target may be instead); `text`, `tokenizer` (any words); `image`, `image2`, `image_head`,
+    `image_places` (any picture)."""
     queries: tuple[str, ...] = ()
     """Names of the stored queries."""
     versions: dict[str, str] = {}

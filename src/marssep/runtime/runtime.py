@@ -1,80 +1,54 @@
 """Load an exported model, ask for a sound, get it out of a recording: no torch anywhere."""
 
-import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import numpy as np
 from jaxtyping import Float32
 
-from marssep.audio import Audio, AudioFile, AudioWriter, check_waveform, read_audio, to_mono, write_audio
-from marssep.errors import ModelError, OutputError, UsageError
-from marssep.runtime.encoders import AudioEncoder, Graph, TextEncoder
+from marssep.audio import Audio, AudioFile, check_waveform, read_audio, to_mono
+from marssep.errors import ModelError, UsageError
+from marssep.runtime.encoders import AudioEncoder, Graph, ImageEncoder, TextEncoder
 from marssep.runtime.folder import RuntimeConfig, checked_file, read_config
 from marssep.runtime.hearing import Heard, weigh_patches
+from marssep.runtime.results import RuntimeFiles, RuntimeSeparation, result_files, write_results
+from marssep.runtime.settling import Readings, weigh
 from marssep.runtime.streaming import Source, Stream
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 _PIECE = 1 << 16  # samples read at once
-_OPEN = np.float32(1.0)
 
 Recording = str | os.PathLike[str] | tuple[np.ndarray, int] | Audio
 """A file, or a waveform `[n]` or `[c, n]` with its sample rate in hertz."""
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeSeparation:
-    """A sound that was asked for and the rest of the recording.
+class RuntimeQuery(TypedDict, total=False):
+    """What is asked for, as keywords: one of the first four, and what shall not be in the target."""
 
-    Attributes:
-        target: the sound, at the input's rate, channels and length.
-        residual: everything else; target + residual is the input.
-        presence: probability that the sound is in the recording.
-        present: whether presence reached the model's threshold.
-        sample_rate: Hz.
-    """
-
-    target: Float32[np.ndarray, "c n"]
-    residual: Float32[np.ndarray, "c n"]
-    presence: float
-    present: bool
-    sample_rate: int
-
-    def save(self, folder: str | os.PathLike[str], *, name: str) -> dict[str, Path]:
-        """Write `NAME.target.wav` and `NAME.residual.wav` as 32-bit float.
-
-        Args:
-            folder: made if missing.
-            name: beginning of the file names.
-
-        Returns:
-            `target` and `residual`, with their paths.
-
-        Raises:
-            OutputError: if the folder cannot be made or written to.
-        """
-        files = _files(Path(folder), name)
-        for part, path in files.items():
-            write_audio(path, getattr(self, part), sample_rate=self.sample_rate)
-        return files
+    text: str | None
+    """A stored query, or any words if the text encoder was exported."""
+    audio: Recording | None
+    """An example of the sound, if the audio encoder was exported."""
+    image: "str | os.PathLike[str] | Image.Image | None"
+    """A picture of it, if the image encoder was exported."""
+    embedding: Float32[np.ndarray, " d"] | None
+    """A query embedding from elsewhere."""
+    negative: str | Sequence[str] | None
+    """A stored query, or words, for a sound to keep out of the target; or several."""
 
 
 @dataclass(frozen=True, slots=True)
-class RuntimeFiles:
-    """What was written for a recording.
+class _Asked:
+    """Embeddings of the target and of sounds to keep out of it, and what the target's picture may show."""
 
-    Attributes:
-        files: `target` and `residual`, with their paths.
-        presence: probability that the sound is in the recording.
-        present: whether presence reached the model's threshold.
-    """
-
-    files: dict[str, Path]
-    presence: float
-    present: bool
+    rows: Float32[np.ndarray, "q d"]
+    readings: Readings | None = None
 
 
 class Runtime:
@@ -99,6 +73,7 @@ class Runtime:
         self._queries = dict(zip(config.queries, stored, strict=True))
         self._audio: AudioEncoder | None = None
         self._text: TextEncoder | None = None
+        self._image: ImageEncoder | None = None
         self._rivals = np.zeros((0, config.query_dimension), dtype=np.float32)
         if config.presence.weights.listens:  # a folder that cannot answer is refused before the first recording
             self._audio_encoder()
@@ -117,34 +92,28 @@ class Runtime:
         self,
         input: Recording,  # the word users look for
         *,
-        text: str | None = None,
-        audio: Recording | None = None,
-        embedding: Float32[np.ndarray, " d"] | None = None,
-        negative: str | Sequence[str] | None = None,
         gate: bool = True,
+        **query: Unpack[RuntimeQuery],
     ) -> RuntimeSeparation:
         """Get a sound out of a recording, as `marssep.Separator.separate` does.
 
         Args:
             input: the recording; any rate, any number of channels, any length from one sample.
-            text: a stored query, or any words if the text encoder was exported.
-            audio: an example of the sound, if the audio encoder was exported.
-            embedding: a query embedding from elsewhere.
-            negative: a stored query, or words, for a sound to keep out of the target; or several.
             gate: turn the target down when the sound seems to be absent.
+            **query: fields of `RuntimeQuery`: exactly one of text, audio, image and embedding.
 
         Raises:
-            InputError: if the recording or the example cannot be used.
+            InputError: if the recording, the example or the picture cannot be used.
             ModelError: if what the query needs was not exported.
-            UsageError: unless exactly one of text, audio and embedding is given.
+            UsageError: unless exactly one of text, audio, image and embedding is given.
         """
-        query = self._asked(text, audio, embedding, negative)
+        asked = self._asked(**query)
         given = _load(input)
         waveform = given.waveform
         with Stream(Source("recording", given.sample_rate, lambda: [waveform]), self.config) as stream:
-            logit = stream.propose(self._network_outputs, query)
+            logit, embedding = self._propose(stream, asked, given.sample_rate)
             target = np.concatenate([target for target, _ in stream.render()], axis=1)
-            presence, gain = self._judge(stream, logit, query[0], given.sample_rate)
+            presence, gain = self._judge(stream, logit, embedding, given.sample_rate)
         if gate:
             target *= gain
         present = presence >= self.config.presence.threshold
@@ -155,11 +124,8 @@ class Runtime:
         path: str | os.PathLike[str],
         output: str | os.PathLike[str],
         *,
-        text: str | None = None,
-        audio: Recording | None = None,
-        embedding: Float32[np.ndarray, " d"] | None = None,
-        negative: str | Sequence[str] | None = None,
         gate: bool = True,
+        **query: Unpack[RuntimeQuery],
     ) -> RuntimeFiles:
         """As `separate`, from file to files of 32-bit float, in constant memory whatever the length.
 
@@ -167,31 +133,28 @@ class Runtime:
             path: of the recording.
             output: beginning of the results' paths: `OUTPUT.target.wav` and `OUTPUT.residual.wav` are written, and
                 appear once they are complete; the folder is made if missing.
-            text: as in `separate`, like the rest.
-            audio: see `separate`.
-            embedding: see `separate`.
-            negative: see `separate`.
-            gate: see `separate`.
+            gate: as in `separate`, like the rest.
+            **query: see `separate`.
 
         Raises:
-            InputError: if the recording or the example cannot be used.
+            InputError: if the recording, the example or the picture cannot be used.
             ModelError: if what the query needs was not exported.
             OutputError: if the folder cannot be made or written to.
-            UsageError: unless exactly one of text, audio and embedding is given.
+            UsageError: unless exactly one of text, audio, image and embedding is given.
         """
-        query, output = self._asked(text, audio, embedding, negative), Path(output)
+        asked, output = self._asked(**query), Path(output)
         with AudioFile(path) as file:
             source = Source(file.name, file.sample_rate, lambda: file.blocks(_PIECE))
-            files = _files(output.parent, output.name)
+            files = result_files(output.parent, output.name)
             with Stream(source, self.config, folder=output.parent) as stream:
-                logit = stream.propose(self._network_outputs, query)
-                with _write(stream, file, files) as publish:
-                    presence, gain = self._judge(stream, logit, query[0], file.sample_rate)
+                logit, embedding = self._propose(stream, asked, file.sample_rate)
+                with write_results(stream, file, files) as publish:
+                    presence, gain = self._judge(stream, logit, embedding, file.sample_rate)
                     again = gate and gain != 1.0  # whether the gate closes is known once all of the target was heard
                     if not again:
                         publish()
                 if again:
-                    with _write(stream, file, files, gain=gain) as publish:
+                    with write_results(stream, file, files, gain=gain) as publish:
                         publish()
         return RuntimeFiles(files, presence, presence >= self.config.presence.threshold)
 
@@ -224,29 +187,58 @@ class Runtime:
         source = _load(audio)
         return self._audio_encoder().embed(to_mono(source.waveform), source.sample_rate)
 
+    def read_image(self, image: "str | os.PathLike[str] | Image.Image") -> Readings:
+        """What a picture may show.
+
+        Raises:
+            ModelError: if the image encoder was not exported.
+            InputError: if the picture cannot be read.
+        """
+        if self._image is None:
+            trunks = [self._graph(role) for role in ("image", "image2")]
+            places = self._embeddings("image_places")
+            self._image = ImageEncoder(trunks, self._graph("image_head"), places, kept=self.config.reading.kept)
+        return self._image.read(image)
+
     def _asked(
         self,
-        text: str | None,
-        audio: Recording | None,
-        embedding: np.ndarray | None,
-        negative: str | Sequence[str] | None,
-    ) -> Float32[np.ndarray, "q d"]:
+        text: str | None = None,
+        audio: Recording | None = None,
+        image: "str | os.PathLike[str] | Image.Image | None" = None,
+        embedding: np.ndarray | None = None,
+        negative: str | Sequence[str] | None = None,
+    ) -> _Asked:
+        if sum(given is not None for given in (text, audio, image, embedding)) != 1:
+            raise UsageError("A query of the runtime is one of text, audio, image and embedding; give exactly one.")
+        readings = None if image is None else self.read_image(image)
+        if readings is not None:
+            target = readings.embedding
+        elif text is not None:
+            target = self.embed_text(text)
+        elif audio is not None:
+            target = self.embed_audio(audio)
+        else:
+            target = np.asarray(embedding, dtype=np.float32)
+            if target.shape != (self.config.query_dimension,):
+                raise UsageError(
+                    f"A query embedding has {self.config.query_dimension} numbers, not {list(target.shape)}."
+                )
         unwanted = () if negative is None else (negative,) if isinstance(negative, str) else negative
-        return np.stack([self._query(text, audio, embedding), *(self.embed_text(words) for words in unwanted)])
+        return _Asked(np.stack([target, *(self.embed_text(words) for words in unwanted)]), readings)
 
-    def _query(
-        self, text: str | None, audio: Recording | None, embedding: np.ndarray | None
-    ) -> Float32[np.ndarray, " d"]:
-        if sum(given is not None for given in (text, audio, embedding)) != 1:
-            raise UsageError("A query of the runtime is one of text, audio and embedding; give exactly one.")
-        if text is not None:
-            return self.embed_text(text)
-        if audio is not None:
-            return self.embed_audio(audio)
-        made = np.asarray(embedding, dtype=np.float32)
-        if made.shape != (self.config.query_dimension,):
-            raise UsageError(f"A query embedding has {self.config.query_dimension} numbers, not {list(made.shape)}.")
-        return made
+    def _propose(self, stream: Stream, asked: _Asked, sample_rate: int) -> tuple[float, Float32[np.ndarray, " d"]]:
+        """Everything up to the mask; gives the log-odds of the target being there, and its embedding."""
+        if asked.readings is None:
+            return stream.propose(self._network_outputs, asked.rows), asked.rows[0]
+        places = asked.readings.places
+        logits, loudest = stream.hear(self._network_outputs, places)
+        stretches = None
+        if self.config.reading.match:
+            encoder = self._audio_encoder()
+            stretches = encoder.project(np.stack([encoder.features(each, sample_rate).whole for each in loudest]))
+        settled = weigh(self.config.reading, asked.readings, logits, stretches)
+        stream.propose(self._network_outputs, np.concatenate([settled.embedding[None], asked.rows[1:]]))
+        return settled.presence, settled.embedding
 
     def _judge(self, stream: Stream, logit: float, query: np.ndarray, sample_rate: int) -> tuple[float, np.float32]:
         """Presence, and the gate's factor for the target, as `marssep.separate.presence` has them."""
@@ -293,36 +285,6 @@ class Runtime:
         with np.load(checked_file(self.folder, self.config, role), allow_pickle=False) as stored:
             embeddings: np.ndarray = stored["embeddings"].astype(np.float32)
         return embeddings
-
-
-def _files(folder: Path, name: str) -> dict[str, Path]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot make this output folder ({error.strerror}); choose another.") from None
-    return {part: folder / f"{name}.{part}.wav" for part in ("target", "residual")}
-
-
-@contextlib.contextmanager
-def _write(
-    stream: Stream, file: AudioFile, files: dict[str, Path], *, gain: np.float32 = _OPEN
-) -> Iterator[Callable[[], None]]:
-    """Render target, times `gain`, and residual; gives what publishes both, without which they are taken back."""
-    with contextlib.ExitStack() as stack:
-        shape = {"sample_rate": file.sample_rate, "channels": file.channels, "frames": stream.length}
-        writers = [stack.enter_context(AudioWriter(path, **shape)) for path in files.values()]
-        for target, recording in stream.render():
-            made = gain * target
-            for writer, part in zip(writers, (made, recording - made), strict=True):
-                writer.write(part)
-
-        def publish() -> None:
-            for writer in writers:
-                writer.finish()
-            for writer in writers:
-                writer.publish()
-
-        yield publish
 
 
 def _graph(path: Path, threads: int | None) -> Graph:

@@ -14,6 +14,7 @@ from marssep.runtime.folder import RuntimeConfig
 from marssep.runtime.levels import SecondLevels
 from marssep.runtime.spectrogram import PlainSpectrogram
 from marssep.spectral.spool import MaskSpool
+from marssep.spectral.walking import Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Source:
 
 
 class Stream:
-    """One recording: `propose` first, then `render` as often as wanted.
+    """One recording: `propose` first, after `hear` if that is wanted, then `render` as often as wanted.
 
     Attributes:
         length: samples per channel; known after `propose`.
@@ -53,6 +54,26 @@ class Stream:
         self.levels = SecondLevels(source.sample_rate)
         self.loudest = self._stretches()
 
+    def hear(
+        self, network: Network, places: Float32[np.ndarray, "k d"]
+    ) -> tuple[Float32[np.ndarray, " k"], list[Float32[np.ndarray, " n"]]]:
+        """The network's logits of sounds being there, and the loudest stretches of the recording, one channel each.
+
+        Args:
+            network: the exported one.
+            places: embeddings of the sounds.
+
+        Raises:
+            InputError: if the recording cannot be read or is empty.
+        """
+        listener, stretches = Listener(network, places, self._config), self._stretches()
+        for block, excerpt in self._walk():
+            listener.push(self._spectrogram.power(block, excerpt))  # whose masks are of no use here
+            stretches.push(excerpt[:, block.kept])
+        listener.finish()
+        stretches.finish()
+        return listener.logits, stretches.found()
+
     def propose(self, network: Network, query: Float32[np.ndarray, "q d"]) -> float:
         """Everything up to the mask; gives the network's logit of the sound being there.
 
@@ -64,11 +85,9 @@ class Stream:
             InputError: if the recording cannot be read or is empty.
         """
         listener = Listener(network, query, self._config)
-        for block, excerpt in self._spectrogram.walk(self._source.pieces()):
+        for block, excerpt in self._walk():
             self._masks.append(listener.push(self._spectrogram.power(block, excerpt))[None])
             self.length = block.stop
-        if not self.length:
-            raise InputError(f"{self._source.name}: the recording is empty (0 samples); there is nothing to separate.")
         self._masks.append(listener.finish()[None])
         return listener.presence
 
@@ -93,6 +112,14 @@ class Stream:
                 f"{self._source.name}: changed while it was read ({self.length} samples, then {length}); wait until "
                 "it is complete."
             )
+
+    def _walk(self) -> Iterator[tuple[Block, Float32[np.ndarray, "c _"]]]:
+        empty = True
+        for block, excerpt in self._spectrogram.walk(self._source.pieces()):
+            empty = False
+            yield block, excerpt
+        if empty:
+            raise InputError(f"{self._source.name}: the recording is empty (0 samples); there is nothing to separate.")
 
     def _stretches(self) -> "Stretches":
         seconds = self._config.chunk_steps * self._config.spectral.step_seconds

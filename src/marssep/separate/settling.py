@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from marssep.model import LoadedModel
+from marssep.model import LoadedModel, ModelConfig
 from marssep.query import QueryEncoder, Readings
 from marssep.separate.chunks import hear
 from marssep.separate.presence import embed_stretches
@@ -53,11 +53,11 @@ def settle(
     stretches = None
     if model.config.reading_match:
         stretches = embed_stretches(mixture, sample_rate, encoder, seconds=model.chunk_seconds)
-    return weigh(model, readings, heard, stretches)
+    return weigh(model.config, readings, heard, stretches)
 
 
 def weigh(
-    model: LoadedModel,
+    config: ModelConfig,
     readings: Readings,
     heard: Float[Tensor, " k"],
     stretches: Float[Tensor, "s d"] | None,
@@ -65,14 +65,13 @@ def weigh(
     """As `settle`, from what was heard already.
 
     Args:
-        model: as of `settle`.
+        config: as of `settle`'s model.
         readings: of the query.
         heard: the network's presence logit of every reading; minus infinity in digital silence.
         stretches: embeddings of the loudest stretches of the mixture, if the model uses them.
     """
     if bool(heard.isneginf().all()):
         return Settled(readings.embedding, -math.inf)
-    config = model.config
     evidence = config.reading_bias + config.reading_network * heard
     if config.reading_match and stretches is not None:
         evidence = evidence + config.reading_match * (stretches @ readings.places.T).amax(0)

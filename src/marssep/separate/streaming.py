@@ -267,7 +267,7 @@ class Stream:
             pass
         heard = iter(listener.presence().split([len(read.places) for read in unsure.values()]))
         listened = stretches.embed(self.encoder) if self.model.config.reading_match else None
-        settled = {index: weigh(self.model, read, next(heard), listened) for index, read in unsure.items()}
+        settled = {index: weigh(self.model.config, read, next(heard), listened) for index, read in unsure.items()}
         self._settled = {index: each.presence for index, each in settled.items()}
         self.asked = self.asked.settled({index: each.embedding for index, each in settled.items()})
 

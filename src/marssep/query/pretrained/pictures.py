@@ -13,7 +13,7 @@ from torch import Tensor
 
 from marssep.errors import ModelError
 from marssep.query.pretrained.folders import read_processor
-from marssep.query.trunks.image import flatten_image
+from marssep.runtime.pictures import flatten_image
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float32
 from PIL import Image
 from torch import Tensor, nn
 
+from marssep.runtime.pictures import SIDES as ALL_SIDES
+from marssep.runtime.pictures import image_pixels as cut_pixels
+
 N_CLASSES = 1000
 Variant = Literal["lite0", "lite2"]
-SIDES: dict[Variant, int] = {"lite0": 224, "lite2": 260}
+SIDES: dict[Variant, int] = dict(zip(("lite0", "lite2"), ALL_SIDES, strict=True))
 """Side of the pictures that each network was trained on."""
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _BATCH_NORM_EPSILON = 1e-3
 # kernel, stride and expansion of each stage
 _KINDS = ((3, 1, 1), (3, 2, 6), (5, 2, 6), (3, 2, 6), (5, 1, 6), (5, 2, 6), (3, 1, 6))
@@ -99,32 +100,9 @@ class ImageTrunk(nn.Module):
         return torch.cat([last.mean((2, 3)), last.amax((2, 3)), *means], dim=1)
 
 
-def flatten_image(image: Image.Image) -> Image.Image:
-    """RGB picture; transparent parts become white, as on paper."""
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
-
-
 def image_pixels(images: Sequence[Image.Image], side: int = SIDES["lite0"]) -> Float32[Tensor, "b 3 side side"]:
-    """Shorter side scaled (bicubic), centre cut out, ImageNet's mean and spread taken off.
-
-    Args:
-        images: of any size.
-        side: of what the network sees, pixels.
-    """
-    rows = []
-    for image in images:
-        scale = side / min(image.size)
-        width, height = (max(side, round(size * scale)) for size in image.size)
-        scaled = flatten_image(image).resize((width, height), Image.Resampling.BICUBIC)
-        left, top = (width - side) // 2, (height - side) // 2
-        rows.append(np.asarray(scaled.crop((left, top, left + side, top + side)), dtype=np.float32))
-    pixels = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2) / 255
-    mean, std = (torch.tensor(values)[:, None, None] for values in (_MEAN, _STD))
-    return (pixels - mean) / std
+    """Pictures of any size as the networks take them; see `marssep.runtime.pictures.image_pixels`."""
+    return torch.from_numpy(cut_pixels(images, side))
 
 
 def convert_image_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
