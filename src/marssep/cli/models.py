@@ -13,6 +13,9 @@ app.command("marssep.cli.models_release:join", name="join", help="Make one model
 app.command(
     "marssep.cli.models_release:mean", name="mean", help="Make one model of several by averaging their weights."
 )
+app.command(
+    "marssep.cli.models_release:soup", name="soup", help="Average as many weights as make it better on validation."
+)
 app.command("marssep.cli.models_release:release", name="release", help="Make a usable model out of a training run.")
 
 app.command("marssep.cli.models_convert:convert", name="convert", help="Make safetensors of somebody's checkpoint.")

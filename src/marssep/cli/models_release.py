@@ -1,4 +1,4 @@
-"""`marssep models join`, `mean` and `release`: make a usable model out of training runs."""
+"""`marssep models join`, `mean`, `soup` and `release`: make a usable model out of training runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +34,38 @@ def mean(models: list[str], *, output: Annotated[Path, Parameter(name=["--output
 
     _combine(models, average_models, output)
     print(f"{output}: the mean of {len(models)} models")
+
+
+def soup(
+    models: list[str],
+    *,
+    corpus: list[Path],
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    mixtures: int = 100,
+) -> None:
+    """Average the weights of as many of the models as make the mean better on validation, the best ones first.
+
+    Args:
+        models: Of one shape, trained on from one another: shipped models' names, folders of models, or folders of
+            training runs, of which all models that were kept are tried (`validation.keep`).
+        corpus: Corpus folder with the validation recordings (repeatable).
+        output: Folder of the new model.
+        mixtures: Of each of the two validation lists.
+    """
+    from marssep.corpus.store import Corpus
+    from marssep.evaluate.soup import SoupSettings, greedy_soup, ingredients, validation_score
+    from marssep.model import save_model
+    from marssep.query.bank import EmbeddingBank
+    from marssep.query.encoder import load_encoder
+
+    found = ingredients(models)
+    first = next(iter(found.values()))
+    recordings = Corpus.open(corpus)
+    bank = EmbeddingBank.build(recordings, load_encoder(first.config.encoder), corpus[0].parent / ".features")
+    score = validation_score(first, recordings, bank, SoupSettings(mixtures=mixtures))
+    made = greedy_soup(found, score, report=lambda line: print(line, flush=True))
+    save_model(output, made.model.network, made.model.config, card=made.model.card)
+    print(f"{output}: the mean of {len(made.taken)} models, {made.figure:.3f} dB")
 
 
 def _combine(

@@ -174,7 +174,7 @@ def _facts(run: Path, training: dict[str, Any]) -> dict[str, Any]:
     facts = {"licence": "Apache-2.0", "date": datetime.now(UTC).date().isoformat()}
     for role in ("members", "averaged"):
         if role in training:
-            return facts | {key: training[key] for key in ("classes", role)}
+            return facts | {key: training[key] for key in ("classes", role, "soup") if key in training}
     return facts | run_facts(run, training)
 
 

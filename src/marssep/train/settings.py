@@ -93,6 +93,8 @@ class ValidationSettings(Settings):
     """Mixtures of each list."""
     every_steps: int = 1000
     """Steps between two validations."""
+    keep: bool = False
+    """Keep the model of every validation, as `at-STEP/`, for `marssep models soup`."""
 
 
 class SupervisedSettings(Settings):

@@ -54,8 +54,8 @@ def train_supervised(
     Started by `accelerate launch` or `torchrun`, every process calls this with the same arguments: each takes its part
     of every batch, and the first one validates and writes.
 
-    Writes into `output`: `settings.json`, `data.json`, `journal.jsonl`, `checkpoint/` (full state), `last/` and `best/`
-    (models).
+    Writes into `output`: `settings.json`, `data.json`, `journal.jsonl`, `checkpoint/` (full state), `last/`, `best/`
+    and, if they are kept, `at-STEP/` (models).
 
     Args:
         settings: the whole experiment.
@@ -244,6 +244,8 @@ class SupervisedRun:
         journal.write(progress.step, figures | {"seconds": progress.seconds})
         progress.history.append({"step": progress.step, **figures})
         score = sum(figures[f"{validator.name}/text"] for validator in self.validators) / len(self.validators)
+        if self.settings.validation.keep:
+            self._save(f"at-{progress.step:06d}", progress)
         if progress.best is None or score > progress.best:
             progress.best = score
             self._save("best", progress)
