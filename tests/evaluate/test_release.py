@@ -70,6 +70,8 @@ def test_a_run_is_released(tmp_path: Path) -> None:
         assert told.count("8 recordings") == (2 if name == "joined" else 1)
         assert told.count("The same as of 1.") == (0 if name == "joined" else 1)
         assert load_model(both).card["classes"] == model.card["classes"]
+    with pytest.raises(ModelError, match=r"data.json: no such file; a model is released from the folder of its"):
+        release(tmp_path / "run" / "best", tmp_path / "again", **parts)
     (tmp_path / "run" / "journal.jsonl").unlink()
     with pytest.raises(ModelError, match="training run"):
         release(tmp_path / "run", tmp_path / "again", **parts)

@@ -83,7 +83,7 @@ def release(
         settings: what is tried.
 
     Raises:
-        ModelError: if the run has no best model, data record or journal.
+        ModelError: if the run has no best model, data record or journal, or is a model that was not made of several.
     """
     candidates = _candidates(run)
     weights_tried = {name: _mean_text(model, corpus, bank, settings) for name, model in candidates.items()}
@@ -137,8 +137,10 @@ def first_model(run: Path) -> LoadedModel:
 def _candidates(run: Path) -> dict[str, LoadedModel]:
     """The run's best model, its last one and the mean of their weights, which often does better than either."""
     best = first_model(run)
-    if is_model(run):
-        return {"joined" if "members" in best.card else "mean": best}
+    for role, name in (("members", "joined"), ("averaged", "mean")):
+        if is_model(run) and role in best.card:
+            return {name: best}
+    run_facts(run, best.card)  # refuses here what has no record, not after ten minutes
     if not (run / "last").is_dir():
         return {"best": best}
     last = load_model(run / "last")
