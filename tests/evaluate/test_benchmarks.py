@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from marssep.audio import read_audio
+from marssep.corpus.made import make_corpus
 from marssep.model import ModelConfig, build_network, save_model
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -38,6 +39,16 @@ def test_separate_speed(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert results["real_time_factor"] == pytest.approx(results["wall_seconds_median"] / 2, abs=1e-3)
     assert 50 < results["peak_memory_mb"] < 4000
     assert results["processor_seconds_median"] > 0
+
+
+def test_packing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_corpus(tmp_path / "corpus")
+    options = ["--corpus", str(tmp_path / "corpus"), "--compression", "0.9", "0.98"]
+    monkeypatch.setattr(sys, "argv", ["packing.py", *options, "--output", str(tmp_path / "packing.json")])
+    load("packing").main()
+    large, small = json.loads((tmp_path / "packing.json").read_text())["rows"]
+    assert large["megabytes_of_all"] > small["megabytes_of_all"]
+    assert 0 < large["distance_db_median"] < small["distance_db_median"]
 
 
 def test_architectures(model: Path) -> None:

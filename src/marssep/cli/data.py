@@ -112,7 +112,7 @@ def pack(
     target: Path,
     *,
     split: tuple[str, ...] = ("train",),
-    compression: float = 0.94,
+    compression: float = 0.97,
     shard_megabytes: float = 16.0,
 ) -> None:
     """Pack a corpus into tar shards (WebDataset layout).
