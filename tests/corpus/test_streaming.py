@@ -38,7 +38,7 @@ def make_plain(folder):
 def packed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("streaming")
     make_plain(folder / "plain")
-    pack(Corpus.open(folder / "plain"), folder / "packed", PackSettings(shard_megabytes=0.02))
+    pack(Corpus.open(folder / "plain"), folder / "packed", PackSettings(shard_megabytes=0.016))
     return folder / "packed"
 
 
