@@ -6,7 +6,7 @@ from marssep.audio.frames import read_frame
 from marssep.audio.naming import EXTENSIONS, slug
 from marssep.audio.reading import AudioFile
 from marssep.audio.resampling import resample, to_mono
-from marssep.audio.writing import AudioWriter, Extras, encode_audio, quantise, to_steps, write_audio
+from marssep.audio.writing import AudioWriter, Extras, encode_audio, make_folder, quantise, to_steps, write_audio
 
 __all__ = [
     "EXTENSIONS",
@@ -19,6 +19,7 @@ __all__ = [
     "codecs",
     "decode_audio",
     "encode_audio",
+    "make_folder",
     "quantise",
     "read_audio",
     "read_frame",

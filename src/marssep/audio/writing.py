@@ -306,3 +306,15 @@ def _packed(steps: np.ndarray, bits: int) -> tuple[np.ndarray, bool]:
     packed = held.astype(np.int32, order="C")
     packed <<= 32 - bits
     return packed.T, clipped
+
+
+def make_folder(folder: Path) -> None:
+    """Make an output folder.
+
+    Raises:
+        OutputError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot make this output folder ({error.strerror}); choose another.") from None

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    from marssep.corpus.store import Corpus
     from marssep.model import LoadedModel
+    from marssep.query import QueryEncoder
+    from marssep.query.bank import EmbeddingBank
 
 
 def join(models: list[str], *, output: Annotated[Path, Parameter(name=["--output", "-o"])]) -> None:
@@ -52,16 +55,12 @@ def soup(
         output: Folder of the new model.
         mixtures: Of each of the two validation lists.
     """
-    from marssep.corpus.store import Corpus
     from marssep.evaluate.soup import SoupSettings, greedy_soup, ingredients, validation_score
     from marssep.model import save_model
-    from marssep.query.bank import EmbeddingBank
-    from marssep.query.encoder import load_encoder
 
     found = ingredients(models)
     first = next(iter(found.values()))
-    recordings = Corpus.open(corpus)
-    bank = EmbeddingBank.build(recordings, load_encoder(first.config.encoder), corpus[0].parent / ".features")
+    recordings, _, bank = _material(corpus, first)
     score = validation_score(first, recordings, bank, SoupSettings(mixtures=mixtures))
     made = greedy_soup(found, score, report=lambda line: print(line, flush=True))
     save_model(output, made.model.network, made.model.config, card=made.model.card)
@@ -72,20 +71,10 @@ def _combine(
     names: Sequence[str], way: "Callable[[Mapping[str, LoadedModel]], LoadedModel]", output: Path
 ) -> "LoadedModel":
     """Write the one model that a way makes of several, each loaded with what is known of the run that made it."""
-    from dataclasses import replace
-
-    from marssep.evaluate.release import run_facts
+    from marssep.evaluate.release import of_run
     from marssep.model import load_model, save_model
 
-    loaded = {}
-    for name in names:
-        run = Path(name)
-        if (run / "best").is_dir():
-            best = load_model(run / "best")
-            loaded[name] = replace(best, card=run_facts(run, best.card))
-        else:
-            loaded[name] = load_model(name)
-    made = way(loaded)
+    made = way({name: of_run(Path(name)) if Path(name, "best").is_dir() else load_model(name) for name in names})
     save_model(output, made.network, made.config, card=made.card)
     return made
 
@@ -98,15 +87,10 @@ def release(run: Path, *, corpus: list[Path], output: Path) -> None:
         corpus: Corpus folder it was trained on (repeatable).
         output: Folder of the released model.
     """
-    from marssep.corpus.store import Corpus
     from marssep.evaluate.release import ReleaseSettings, first_model
     from marssep.evaluate.release import release as release_model
-    from marssep.query.bank import EmbeddingBank
-    from marssep.query.encoder import load_encoder
 
-    recordings = Corpus.open(corpus)
-    encoder = load_encoder(first_model(run).config.encoder)
-    bank = EmbeddingBank.build(recordings, encoder, corpus[0].parent / ".features")
+    recordings, encoder, bank = _material(corpus, first_model(run))
     decided = release_model(run, output, corpus=recordings, encoder=encoder, bank=bank, settings=ReleaseSettings())
     for weights, gain in decided.weights_tried.items():
         print(f"weights '{weights}': SI-SDRi by text {gain:.2f} dB" + (" (chosen)" * (weights == decided.weights)))
@@ -119,6 +103,16 @@ def release(run: Path, *, corpus: list[Path], output: Path) -> None:
         f"keeps {presence.kept:.1%} of the improvement; ROC area {presence.area:.3f}"
     )
     print(f"{output}: written")
+
+
+def _material(corpus: Sequence[Path], model: "LoadedModel") -> "tuple[Corpus, QueryEncoder, EmbeddingBank]":
+    """What a model is validated on: recordings, its query encoder, and their embeddings."""
+    from marssep.corpus.store import Corpus
+    from marssep.query.bank import EmbeddingBank
+    from marssep.query.encoder import load_encoder
+
+    recordings, encoder = Corpus.open(corpus), load_encoder(model.config.encoder)
+    return recordings, encoder, EmbeddingBank.build(recordings, encoder, corpus[0].parent / ".features")
 
 
 def card(model: Path, *, results: list[Path]) -> None:

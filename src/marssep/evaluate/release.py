@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,10 @@ from marssep.query.bank import EmbeddingBank
 from marssep.runtime.hearing import EvidenceWeights
 from marssep.separate.presence import Evidence
 from marssep.settings import Settings
-from marssep.train.validation import Validator
+from marssep.train.validation import Validator, mean_improvement, validate
+
+_ROLES = {"members": "joined", "averaged": "mean"}  # what a model is made of, by the key of its card
+_KEPT = ("classes", "data", "training", "validation_curve", *_ROLES, "soup")
 
 
 class ReleaseSettings(Settings):
@@ -86,18 +90,22 @@ def release(
         ModelError: if the run has no best model, data record or journal, or is a model that was not made of several.
     """
     candidates = _candidates(run)
-    weights_tried = {name: _mean_text(model, corpus, bank, settings) for name, model in candidates.items()}
+    spectrogram = next(iter(candidates.values())).spectral
+    watched = [
+        Validator(name, corpus, bank, spectrogram=spectrogram, limit=settings.mixtures) for name in settings.lists
+    ]
+    weights_tried = {name: _mean_text(model, watched) for name, model in candidates.items()}
     weights = max(weights_tried, key=lambda name: weights_tried[name])
     loaded = candidates[weights]
     tried = {}
     for scale in settings.scales:
         sharpened = dataclasses.replace(loaded, network=copy.deepcopy(loaded.network))
         sharpened.network.sharpen(scale)
-        tried[f"{scale:g}"] = _mean_text(sharpened, corpus, bank, settings)
+        tried[f"{scale:g}"] = _mean_text(sharpened, watched)
     scale = float(max(tried, key=lambda key: tried[key]))
     loaded.network.sharpen(scale)
     round_weights(loaded.network)  # as it is written, so that the rest is fitted to what people get
-    facts = _facts(run, loaded.card)
+    facts = _facts(loaded.card)
     rivals = {"presence_rivals": tuple(label.replace("_", " ") for label in facts["classes"])}
     loaded = dataclasses.replace(loaded, config=loaded.config.model_copy(update=rivals))
     evidence = _fit_presence(loaded, encoder, corpus, settings)
@@ -124,36 +132,49 @@ def round_weights(network: nn.Module) -> None:
         parameter.copy_(in_half(parameter))
 
 
-def is_model(run: Path) -> bool:
-    """Whether the folder is a model made of several and no training run."""
-    return (run / "config.json").is_file()
+def of_run(run: Path, name: str = "best") -> LoadedModel:
+    """A model that a training run kept; its card says what is known of the run.
+
+    Args:
+        run: folder of the run.
+        name: of the model's folder in it.
+
+    Raises:
+        ModelError: if there is no such model, or the run has no data record or journal.
+    """
+    model = load_model(run / name)
+    return dataclasses.replace(model, card=run_facts(run, model.card))
 
 
 def first_model(run: Path) -> LoadedModel:
-    """A model made of several, or the best one of a training run."""
-    return load_model(run if is_model(run) else run / "best")
+    """A model made of several, or the best one of a training run.
+
+    Raises:
+        ModelError: if it is neither.
+    """
+    if not (run / "config.json").is_file():
+        return of_run(run)
+    model = load_model(run)
+    if _ROLES.keys() & model.card.keys():
+        return model
+    return dataclasses.replace(model, card=run_facts(run, model.card))
 
 
 def _candidates(run: Path) -> dict[str, LoadedModel]:
     """The run's best model, its last one and the mean of their weights, which often does better than either."""
     best = first_model(run)
-    for role, name in (("members", "joined"), ("averaged", "mean")):
-        if is_model(run) and role in best.card:
+    for role, name in _ROLES.items():
+        if role in best.card:
             return {name: best}
-    run_facts(run, best.card)  # refuses here what has no record, not after ten minutes
     if not (run / "last").is_dir():
         return {"best": best}
-    last = load_model(run / "last")
+    last = of_run(run, "last")
     mean = average_models({"best": best, "last": last})
     return {"best": best, "last": last, "mean": dataclasses.replace(last, network=mean.network)}
 
 
-def _mean_text(model: LoadedModel, corpus: Corpus, bank: EmbeddingBank, settings: ReleaseSettings) -> float:
-    figures = []
-    for name in settings.lists:
-        validator = Validator(name, corpus, bank, spectrogram=model.spectral, limit=settings.mixtures)
-        figures.append(validator.run(model.network)[f"{name}/text"])
-    return round(sum(figures) / len(figures), 4)
+def _mean_text(model: LoadedModel, watched: Sequence[Validator]) -> float:
+    return round(mean_improvement(validate(watched, model.network)), 4)
 
 
 def _fit_presence(
@@ -172,12 +193,9 @@ def _fit_presence(
     return fit_evidence(evidence, present)
 
 
-def _facts(run: Path, training: dict[str, Any]) -> dict[str, Any]:
+def _facts(card: dict[str, Any]) -> dict[str, Any]:
     facts = {"licence": "Apache-2.0", "date": datetime.now(UTC).date().isoformat()}
-    for role in ("members", "averaged"):
-        if role in training:
-            return facts | {key: training[key] for key in ("classes", role, "soup") if key in training}
-    return facts | run_facts(run, training)
+    return facts | {key: value for key, value in card.items() if key in _KEPT}
 
 
 def _decision(decided: Release) -> dict[str, Any]:

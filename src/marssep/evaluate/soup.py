@@ -6,11 +6,11 @@ from pathlib import Path
 
 from marssep.corpus.store import Corpus
 from marssep.errors import ModelError
-from marssep.evaluate.release import run_facts
+from marssep.evaluate.release import of_run
 from marssep.model import LoadedModel, average_models, load_model
 from marssep.query.bank import EmbeddingBank
 from marssep.settings import Settings
-from marssep.train.validation import Validator
+from marssep.train.validation import Validator, mean_improvement, validate
 
 _KINDS = ("text", "audio", "image")
 
@@ -58,8 +58,7 @@ def ingredients(names: Iterable[str]) -> dict[str, LoadedModel]:
             continue
         for folder in (run / "best", run / "last", *sorted(run.glob("at-*"))):
             if folder.is_dir():
-                model = load_model(folder)
-                found[str(folder)] = dataclasses.replace(model, card=run_facts(run, model.card))
+                found[str(folder)] = of_run(run, folder.name)
     once = {model.sha256: name for name, model in reversed(found.items())}
     return {name: model for name, model in found.items() if once[model.sha256] == name}
 
@@ -103,11 +102,4 @@ def validation_score(
         Validator(name, corpus, bank, spectrogram=first.spectral, limit=settings.mixtures) for name in settings.lists
     ]
 
-    def score(model: LoadedModel) -> float:
-        figures: list[float] = []
-        for validator in validators:
-            found = validator.run(model.network)
-            figures += [found[key] for kind in _KINDS if (key := f"{validator.name}/{kind}") in found]
-        return sum(figures) / len(figures)
-
-    return score
+    return lambda model: mean_improvement(validate(validators, model.network), kinds=_KINDS)

@@ -31,7 +31,7 @@ class Listener:
         self._weights = np.zeros(0, dtype=np.float32)
         self._first = self._next = 0
         self._batch = max(1, min(_BATCH, 2 * _BATCH // len(query)))
-        self._heard: list[tuple[float, np.ndarray]] = []
+        self._heard: list[tuple[float, list[float]]] = []  # numbers: small arrays would be thousands in an hour
 
     @property
     def presence(self) -> float:
@@ -45,7 +45,7 @@ class Listener:
         if not loudest:
             return np.full(len(self._query), -math.inf, dtype=np.float32)
         said = [logits for level, logits in self._heard if level >= self._config.quiet * loudest]
-        return np.stack(said).max(axis=0)
+        return np.array(said, dtype=np.float32).max(axis=0)
 
     def push(self, columns: Float32[np.ndarray, "bands _"]) -> Float32[np.ndarray, "bands _"]:
         """Take more columns of power, at any level."""
@@ -87,7 +87,7 @@ class Listener:
             for place, chunk, answer, presence in zip(places, chunks, logits, heard, strict=True):
                 self._total[:, place] += _mask(answer, self._config.others) * weight
                 self._weights[place] += weight
-                self._heard.append((float(chunk.mean()), presence.astype(np.float32)))
+                self._heard.append((float(chunk.mean()), presence.tolist()))
 
     def _take(self, end: int) -> Float32[np.ndarray, "bands _"]:
         """The mask up to column `end`; what is before it is forgotten."""

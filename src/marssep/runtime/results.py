@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from marssep.audio import AudioFile, AudioWriter, write_audio
-from marssep.errors import OutputError
+from marssep.audio import AudioFile, AudioWriter, make_folder, write_audio
 from marssep.runtime.streaming import Stream
 
 _OPEN = np.float32(1.0)
@@ -74,10 +73,7 @@ def result_files(folder: Path, name: str) -> dict[str, Path]:
     Raises:
         OutputError: if it cannot be made.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot make this output folder ({error.strerror}); choose another.") from None
+    make_folder(folder)
     return {part: folder / f"{name}.{part}.wav" for part in ("target", "residual")}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marssep.audio import AudioFile, Extras
+from marssep.audio import AudioFile, Extras, make_folder
 from marssep.audio.riff import start_chunk
 from marssep.query import Query
 from marssep.separate.asked import Asked
@@ -20,7 +20,6 @@ from marssep.separate.progress import Watch
 from marssep.separate.provenance import (
     SavedFiles,
     finished_row,
-    make_folder,
     sidecar_row,
     write_sidecar,
 )

@@ -146,18 +146,6 @@ def write_sidecar(path: Path, row: Mapping[str, Any]) -> None:
             partial.unlink(missing_ok=True)
 
 
-def make_folder(folder: Path) -> None:
-    """Make an output folder.
-
-    Raises:
-        OutputError: if it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot make this output folder ({error.strerror}); choose another.") from None
-
-
 def _one_line(numbers: re.Match[str]) -> str:
     """Ten thousand seconds need no ten thousand lines."""
     return re.sub(r"\s+", " ", numbers.group()).replace("[ ", "[").replace(" ]", "]")

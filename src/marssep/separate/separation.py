@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from marssep.audio import quantise
+from marssep.audio import make_folder, quantise
 from marssep.separate.bundle import Bundle, Layout, natural_subtype, unlimited_subtype
 from marssep.separate.naming import query_slug
-from marssep.separate.provenance import Provenance, SavedFiles, make_folder, sidecar_row, write_sidecar
+from marssep.separate.provenance import Provenance, SavedFiles, sidecar_row, write_sidecar
 from marssep.separate.sources import ArraySource
 from marssep.spectral import Spectrogram
 

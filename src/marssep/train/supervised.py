@@ -33,7 +33,7 @@ from marssep.train.losses import LossTerms, supervised_loss
 from marssep.train.meter import Meter
 from marssep.train.settings import OptimiserSettings, SupervisedSettings, require_same_ears
 from marssep.train.teacher import Teacher
-from marssep.train.validation import Validator
+from marssep.train.validation import Validator, mean_improvement, validate
 from marssep.train.world import World
 
 _LOG = logging.getLogger(__name__)
@@ -238,12 +238,10 @@ class SupervisedRun:
     def _validate(self, progress: Progress, journal: Journal) -> None:
         if not self.validators:  # or not the first process, which has them
             return
-        figures: dict[str, float] = {}
-        for validator in self.validators:
-            figures |= validator.run(self.separator())
+        figures = validate(self.validators, self.separator())
         journal.write(progress.step, figures | {"seconds": progress.seconds})
         progress.history.append({"step": progress.step, **figures})
-        score = sum(figures[f"{validator.name}/text"] for validator in self.validators) / len(self.validators)
+        score = mean_improvement(figures)
         if self.settings.validation.keep:
             self._save(f"at-{progress.step:06d}", progress)
         if progress.best is None or score > progress.best:

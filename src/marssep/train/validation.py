@@ -1,5 +1,6 @@
 """Validation during training: SI-SDR improvement on committed lists, through the same path a user gets."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +72,25 @@ class Validator:
         network.train(training)
         figures = {f"{self.name}/{name}": float(np.mean(values)) for name, values in scores.items() if values}
         return figures | {f"{self.name}/presence_auc": _area(present, absent)}
+
+
+def validate(validators: Iterable[Validator], network: MaskNetwork) -> dict[str, float]:
+    """Figures of all lists, as `Validator.run` has them."""
+    figures: dict[str, float] = {}
+    for validator in validators:
+        figures |= validator.run(network)
+    return figures
+
+
+def mean_improvement(figures: Mapping[str, float], *, kinds: tuple[str, ...] = ("text",)) -> float:
+    """Mean SI-SDRi in dB over lists and kinds of query; a kind that a list does not have does not count.
+
+    Args:
+        figures: from `validate`.
+        kinds: of query.
+    """
+    found = [value for name, value in figures.items() if name.rpartition("/")[2] in kinds]
+    return sum(found) / len(found)
 
 
 def _prepare(spec: MixtureSpec, corpus: Corpus, bank: Embeddings) -> _Case:

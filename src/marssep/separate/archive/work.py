@@ -15,13 +15,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from marssep.audio import make_folder
 from marssep.errors import InputError, OutputError
 from marssep.query import Query
 from marssep.separate.archive.inputs import ArchiveInput
 from marssep.separate.archive.ledger import ArchiveRow, sidecar_path
 from marssep.separate.files import FileSettings
 from marssep.separate.naming import ResultPaths
-from marssep.separate.provenance import finished_row, make_folder, write_sidecar
+from marssep.separate.provenance import finished_row, write_sidecar
 from marssep.separate.separator import Separator
 
 WORK = ".work"
