@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -118,6 +119,52 @@ def test_two_workers_one_of_them_killed(tiny_model: Path, tmp_path: Path) -> Non
     assert "0 of 205 recordings were to do; 200 done, 5 in quarantine" in again.stdout
     after = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
     assert {path for path in after if after[path] != before.get(path)} <= {output / QUARANTINE, output / ".lock"}
+
+
+def test_a_cluster_that_loses_a_node(tiny_model: Path, tmp_path: Path) -> None:
+    """Two nodes with a worker each; one dies with its worker, and the other does what is left."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    archive, output = tmp_path / "archive", tmp_path / "out"
+    good = make_archive(archive, files=200)
+    small = {"num_cpus": 1, "object_store_memory": 80 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args=small | {"num_cpus": 2, "include_dashboard": False})
+    try:
+        lost = cluster.add_node(**small)
+        cluster.wait_for_nodes()
+        command = [sys.executable, "-m", "marssep", "separate-corpus", str(archive), str(output), "--text", QUESTION]
+        command += ["--model", str(tiny_model), "--workers", "2", "--address", cluster.address]
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        manifest = output / MANIFEST
+        while run.poll() is None and not (manifest.is_file() and len(manifest.read_text().splitlines()) >= 20):
+            time.sleep(0.01)
+        assert run.poll() is None, "nothing was left to do when the node went"
+        cluster.remove_node(lost, allow_graceful=False)
+        out, err = run.communicate(timeout=300)
+    finally:
+        cluster.shutdown()
+    assert run.returncode == 1, err
+    assert out.startswith(f"{output}: 205 of 205 recordings were to do; 200 done, 5 in quarantine\n"), out
+    rows = [ArchiveRow.parse(line) for line in manifest.read_text().splitlines()]
+    assert len(rows) == 205
+    assert {row.input for row in rows if row.status == "done"} == good
+    assert_right(rows, archive, output, tiny_model)
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("ray://head:10001", "does not work through Ray's client"),
+        ("head", "should be HOST:PORT"),
+        ("127.0.0.1:1", "no cluster answers there"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused_at_once(tmp_path: Path, address: str, says: str) -> None:
+    pytest.importorskip("ray")
+    rows = run_on_ray(ArchiveJob(text=QUESTION), tmp_path, [one_input(tmp_path)], EngineSettings(address=address))
+    with pytest.raises(UsageError, match=re.escape(address) + ".*" + says):
+        next(rows)
 
 
 def kill_a_worker(driver: int, manifest: Path, *, after: int) -> int:

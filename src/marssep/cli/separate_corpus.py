@@ -81,7 +81,7 @@ class WorkerOptions:
         min_workers: Fewest; the pool follows the queue. 0 is as many as workers.
         threads: Processors of a worker.
         gpus: GPUs of a worker; 0.5 lets two share one.
-        address: Address of a Ray cluster; without it Ray runs on this machine, for this command.
+        address: HOST:PORT of a Ray cluster, or auto on a machine of it; without it Ray runs here, for this command.
     """
 
     workers: int = 0

@@ -8,7 +8,10 @@ import contextlib
 import json
 import logging
 import os
+import platform
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict
@@ -38,6 +41,7 @@ _ENVIRONMENT = {
     "RAY_prestart_worker_first_driver": "0",
 }
 _LONGEST_TEMP = 40  # characters; names of sockets below it must stay under 108
+_KNOCK = 10.0  # seconds that a cluster's head has to answer; Ray itself would wait for minutes without a word
 
 
 class EngineSettings(Settings):
@@ -52,7 +56,8 @@ class EngineSettings(Settings):
     gpus: float = Field(default=0.0, ge=0)
     """GPUs of a worker, for the network; 0.5 lets two share one."""
     address: str | None = None
-    """Of a Ray cluster, as `ray://host:10001` or `auto`; None starts Ray on this machine and ends it afterwards."""
+    """Of a Ray cluster that this machine is part of, as `host:6379` or `auto`; None starts Ray on this machine and ends
+    it afterwards."""
     files_per_task: int = Field(default=4, ge=1)
     """Recordings handed out together; what a worker that dies has finished of them is found again."""
     store_megabytes: int = Field(default=100, ge=80)
@@ -124,6 +129,8 @@ class _Actor:
         torch.set_num_threads(threads)
         self.worker = ArchiveWorker(ArchiveJob(**job), Path(output))
         if gpu:  # Ray shows a worker only the GPU that it may use
+            if not torch.cuda.is_available():
+                raise UsageError(f"torch finds no GPU on {platform.node()}, which has one for Ray; leave out --gpus")
             self.worker.loaded.model.network.to("cuda")
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[str]]:
@@ -140,17 +147,41 @@ def _ray(settings: EngineSettings) -> Iterator[Any]:
     except ImportError:
         raise UsageError("Archives are separated on Ray, which is not installed: pip install 'marssep[ray]'.") from None
     local = settings.address is None
+    if settings.address is not None:
+        _check(settings.address)
     temp = Path(tempfile.mkdtemp(prefix="marssep-ray-", dir=_short_temp())) if local else None
     try:
         _start(ray, settings, temp)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong is said once, by us
         yield ray
     finally:
         ray.shutdown()
         if temp is not None:
             shutil.rmtree(temp, ignore_errors=True)
+
+
+def _check(address: str) -> None:
+    """Refuse what Ray Data cannot use, and what nobody answers at.
+
+    Raises:
+        UsageError: if so.
+    """
+    if address.startswith("ray://"):
+        raise UsageError(
+            f"--address {address}: Ray Data does not work through Ray's client; run this on a machine of the cluster, "
+            "with --address auto, or hand it in there with `ray job submit`."
+        )
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise UsageError(f"--address {address}: should be HOST:PORT of the cluster's head (mostly port 6379), or auto.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"--address {address}: no cluster answers there ({error}); is its head running?") from None
 
 
 def _start(ray: Any, settings: EngineSettings, temp: Path | None) -> None:
@@ -191,8 +222,9 @@ def _most_workers(resources: dict[str, Any], settings: EngineSettings) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """The last line: before it are the traces of other processes."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip().rstrip(".")
+    """The last line: before it are the traces of other processes, and a name of ours says nothing to people."""
+    last = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+    return re.sub(r"^marssep\.errors\.\w+: ", "", last).rstrip(".")
 
 
 def _short_temp() -> str:
