@@ -1,4 +1,4 @@
-"""Every console block of the README is a real command, and those that need neither network nor corpus run."""
+"""Commands that README and pages show are real ones; those of the README that need no network and no corpus run."""
 
 import re
 import shlex
@@ -21,6 +21,13 @@ COMMANDS = [
     if line.startswith("$ ")
 ]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PAGES = {
+    f"{page.stem}: {line.removeprefix('$ ').strip()}": line.removeprefix("$ ").split(" #")[0].split(" | ")[0]
+    for page in sorted((ROOT / "docs").rglob("*.md"))
+    for block in re.findall(r"```(?:console|bash|sh)?\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.removeprefix("$ ").startswith("marssep ")
+}
 # The rest needs the network (make), a corpus, or results that are made on release.
 _RUN = ("marssep separate", "marssep probe", "marssep models info --preset")
 
@@ -51,6 +58,12 @@ def test_make_targets_exist(command):
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("marssep")])
 def test_commands_are_understood(command):
     app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
+
+
+@pytest.mark.parametrize("command", PAGES.values(), ids=PAGES.keys())
+def test_commands_of_the_pages_are_understood(command):
+    plain = re.sub(r"\[|\]|\.\.\.", "", command)  # what may be left out is in brackets
+    app.parse_args(shlex.split(plain)[1:], exit_on_error=False, print_error=False)
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith(_RUN)])
