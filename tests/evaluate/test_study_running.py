@@ -16,12 +16,13 @@ from marssep.evaluate.study.bench import Ears
 from marssep.evaluate.study.questions import PAIRS, SHARES, Questions
 from marssep.evaluate.study.running import StudyParts
 from marssep.evaluate.study.table import draw_study, study_table
-from marssep.evaluate.study.variants import Variant, variant
+from marssep.evaluate.study.variants import Refinement, Variant, variant
 from marssep.model import build_network, load_model, save_model
 from marssep.presets import load_preset
 from marssep.query.bank import EmbeddingBank
 from marssep.query.encoder import load_encoder
 from marssep.reward.student import GridStudent, StudentSettings
+from marssep.separate.refining import RefineSettings
 from marssep.train.recognition import fit_recogniser
 
 TINY = (
@@ -36,12 +37,13 @@ TINY = (
     "exploration.blocks=4",
     "steps=2",
 )
+SHORT = RefineSettings(steps=4, group_size=4)
 ROWS = (
     Variant("warm start", "as it is", "start", trains=False, scaled=False),
     Variant("supervised, equal time", "more", "control", ('objective="supervised"', "inner_epochs=1")),
     Variant("reinforced", "the default", "reinforced"),
-    Variant("refined by search", "search", "reinforced", trains=False, refined="search"),
-    Variant("refined by gradient", "gradient", "control", trains=False, refined="gradient"),
+    Variant("refined by search", "search", "reinforced", trains=False, refined=Refinement("search", SHORT)),
+    Variant("refined by gradient", "gradient", "control", trains=False, refined=Refinement("gradient", SHORT)),
 )
 
 

@@ -23,7 +23,7 @@ from marssep.model import MaskNetwork, load_model
 from marssep.query.bank import EmbeddingBank
 from marssep.reward.grid import GridRewards, GridRewardSettings
 from marssep.reward.student import GridStudent
-from marssep.separate.refining import RefineSettings, refine, refine_directly
+from marssep.separate.refining import refine, refine_directly
 from marssep.settings import Settings
 from marssep.train.batches import TrainingBatches
 from marssep.train.reinforce import ReinforceRun, RewardParts
@@ -31,8 +31,6 @@ from marssep.train.reinforce_settings import ReinforceSettings
 
 POOL = 240
 """Training batches of 8 mixtures: what the longest row needs."""
-_BY_GRADIENT = RefineSettings(steps=16, learning_rate=0.1, concentration=9.0)
-"""Of the control without chance: of six settings the one after which the recogniser was surest on validation."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def run_study(
     files = []
     for seed in plan.seeds:
         for variant in plan.variants:
-            if not variant.trains and variant.refined != "search" and seed != plan.seeds[0]:
+            if not _by_chance(variant) and seed != plan.seeds[0]:
                 continue  # nothing in it is random
             path = output / "rows" / f"{_slug(variant.name)}-{seed}.json"
             files.append(path)
@@ -132,17 +130,21 @@ def run_study(
     return files
 
 
+def _by_chance(variant: Variant) -> bool:
+    return variant.trains or (variant.refined is not None and variant.refined.by == "search")
+
+
 def _refinement(variant: Variant, seed: int, parts: StudyParts) -> Refine | None:
     if variant.refined is None:
         return None
-    search = variant.refined == "search"
+    search = variant.refined.by == "search"
     rewards = GridRewards(
         GridRewardSettings(weights={"recogniser" if search else "text": 1.0}),
         student=parts.student,
         recogniser=parts.ears.recogniser,
     )
-    climb, settings = (refine, RefineSettings(seed=seed)) if search else (refine_directly, _BY_GRADIENT)
-    return lambda logits, truth: climb(logits, truth, rewards, settings)
+    climb, settings = refine if search else refine_directly, variant.refined.settings.model_copy(update={"seed": seed})
+    return lambda logits, truth: climb(logits, lambda masks: rewards(masks, truth).total, settings, power=truth.power)
 
 
 def _train(

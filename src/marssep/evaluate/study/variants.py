@@ -3,6 +3,21 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from marssep.separate.refining import RefineSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Refinement:
+    """How every recording is refined by itself.
+
+    Attributes:
+        by: a search for what the recogniser says, or the gradient of the similarity to the name.
+        settings: chosen on validation, see docs/reinforcement.md; the seed is that of the row.
+    """
+
+    by: Literal["search", "gradient"]
+    settings: RefineSettings
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:
@@ -15,8 +30,7 @@ class Variant:
         changes: overrides of the preset; empty with `trains` False leaves the warm start as it is.
         trains: whether anything is trained.
         scaled: whether its logit scale is chosen on validation; False keeps 1.
-        refined: what every recording is refined by, if anything: a search for what the recogniser says, or the
-            gradient of the similarity to the name.
+        refined: how every recording is refined, if at all.
     """
 
     name: str
@@ -25,7 +39,7 @@ class Variant:
     changes: tuple[str, ...] = ()
     trains: bool = True
     scaled: bool = True
-    refined: Literal["search", "gradient"] | None = None
+    refined: Refinement | None = None
 
 
 _SUPERVISED = ('objective="supervised"', "inner_epochs=1")
@@ -34,6 +48,8 @@ _TWICE = "steps=160"  # as many updates as 80 rollouts with 2 inner epochs
 _LONGER = "steps=240"  # about as much time; benchmarks/reinforce_step.py has the ratio
 _PAPER = ('advantage.kind="paper"', "group_size=1", 'exploration.kind="independent"', "exploration.antithetic=false")
 _RECOGNISED = "reward.weights={recogniser=1.0}"
+_NEAR = RefineSettings(steps=16, learning_rate=0.1, concentration=9.0, reference_kl_coef=0.1)
+_FAR = RefineSettings(steps=16, learning_rate=0.1, concentration=9.0, reference_kl_coef=0.01)
 
 VARIANTS: tuple[Variant, ...] = (
     Variant("warm start", "the shipped model as it is", "start", trains=False, scaled=False),
@@ -97,14 +113,21 @@ VARIANTS: tuple[Variant, ...] = (
         "every recording by itself: gradient of the similarity to the name",
         "control",
         trains=False,
-        refined="gradient",
+        refined=Refinement("gradient", _NEAR),
+    ),
+    Variant(
+        "refined by gradient, far",
+        "the same, less held back: of all settings the one that convinces the recogniser most",
+        "control",
+        trains=False,
+        refined=Refinement("gradient", _FAR),
     ),
     Variant(
         "refined by search",
         "every recording by itself: policy search for what the recogniser says",
         "reinforced",
         trains=False,
-        refined="search",
+        refined=Refinement("search", RefineSettings()),
     ),
 )
 """In the order of the table."""
