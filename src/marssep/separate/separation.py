@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +15,10 @@ from marssep.separate.naming import query_slug
 from marssep.separate.provenance import Provenance, SavedFiles, sidecar_row, write_sidecar
 from marssep.separate.sources import ArraySource
 from marssep.spectral import Spectrogram
+
+if TYPE_CHECKING:
+    from marssep.separate.refining import RefineSettings
+    from marssep.separate.rewarded import Reward
 
 _ON_GRID = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "ULAW", "ALAW"}
 
@@ -64,6 +68,28 @@ class Separation:
 
         made: np.ndarray = spread(torch.from_numpy(self.grid_mask)).numpy()
         return made
+
+    def refine(self, reward: "Reward", *, settings: "RefineSettings | None" = None) -> "Separation":
+        """This separation, moved to where a reward of yours likes it better; the reward needs no gradient.
+
+        Masks around the present one are tried, and a clipped policy update says which way to go (`separate.refining`;
+        what it is worth is in docs/reinforcement.md). Of all proposals the one that the reward liked best is kept, so
+        the reward never falls. The rest of the recording is what remains, and presence and confidence stay those of
+        the first separation.
+
+        Args:
+            reward: takes candidates for the target `[g, c, n]` (float32, without attenuation for absence) and their
+                sample rate in hertz, and gives g finite numbers: the higher the better, only their order counts. With
+                the default settings it hears 545 candidates, a few at a time.
+            settings: how far and how carefully; the seed, too.
+
+        Raises:
+            UsageError: if the recording is longer than 60 s, or the reward gives anything but finite numbers.
+        """
+        from marssep.separate.refining import RefineSettings
+        from marssep.separate.rewarded import refine_separation
+
+        return refine_separation(self, reward, settings or RefineSettings())
 
     def save(self, folder: str | os.PathLike[str], *, name: str | None = None, picture: bool = False) -> SavedFiles:
         """Write target and residual as WAV, a JSON sidecar and, if asked, a picture.

@@ -1,0 +1,76 @@
+"""A separation refined by whatever can tell a better sound from a worse one: no truth and no gradient needed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from marssep.errors import UsageError
+from marssep.model import normalise
+from marssep.separate.blocks import grid_power
+from marssep.separate.refining import RefineSettings, refine
+
+if TYPE_CHECKING:
+    from marssep.separate.separation import Separation
+
+Reward = Callable[[Float32[np.ndarray, "g c n"], int], Sequence[float] | np.ndarray]
+"""Of candidates for the target and their sample rate in hertz to one number each; higher is better."""
+LONGEST = 60.0
+"""Seconds. The mask moves in a few blocks along the whole recording; longer ones are refined in excerpts."""
+_SAMPLES = 1 << 22  # of candidates in memory at once, all channels together
+_SURE = 1e-4  # how near 0 and 1 a mask may start
+
+
+def refine_separation(separation: "Separation", reward: Reward, settings: RefineSettings) -> "Separation":
+    """See `Separation.refine`."""
+    mixture, rate = torch.from_numpy(separation.mixture), separation.sample_rate
+    if mixture.shape[-1] > LONGEST * rate:
+        raise UsageError(
+            f"{separation.provenance.input}: refining is for recordings of up to {LONGEST:.0f} seconds, this one has "
+            f"{mixture.shape[-1] / rate:.0f}; refine excerpts."
+        )
+    mask = torch.from_numpy(separation.grid_mask)
+    candidates = _Candidates(mixture, rate, separation, reward)
+    power = grid_power(mixture, rate, separation.spectral)[None]
+    logits = mask.clamp(_SURE, 1.0 - _SURE).logit()[None, None]
+    refined = refine(logits, candidates.score, settings, power=power * normalise(power))
+    about = separation.provenance.settings | {"refined": settings.model_dump()}
+    provenance = replace(separation.provenance, settings=about)
+    if torch.equal(refined, logits):  # nothing better was found
+        return replace(separation, provenance=provenance)
+    made = torch.sigmoid(refined)[0]
+    target = candidates.sounds(made)[0] * 10.0 ** (-provenance.attenuated_db / 20.0)
+    residual = (mixture - target).numpy()
+    return replace(
+        separation, target=target.numpy(), residual=residual, grid_mask=made[0].numpy(), provenance=provenance
+    )
+
+
+class _Candidates:
+    """Masks to sounds to rewards, a few at a time."""
+
+    def __init__(self, mixture: Float[Tensor, "c n"], rate: int, separation: "Separation", reward: Reward) -> None:
+        self.mixture, self.rate, self.spectral, self.reward = mixture, rate, separation.spectral, reward
+        self.spectrum = self.spectral.stft(mixture, rate)
+
+    def score(self, masks: Float[Tensor, "1 1 g bands steps"]) -> Float[Tensor, "1 1 g"]:
+        together = max(1, _SAMPLES // self.mixture.numel())
+        found = [self._rewards(part) for part in masks[0, 0].split(together)]
+        return torch.cat(found)[None, None]
+
+    def sounds(self, masks: Float[Tensor, "g bands steps"]) -> Float[Tensor, "g c n"]:
+        wide = self.spectral.from_grid(masks, self.rate, self.spectrum.shape[-1])
+        return self.spectral.istft(wide[:, None] * self.spectrum, self.rate, self.mixture.shape[-1])
+
+    def _rewards(self, masks: Float[Tensor, "g bands steps"]) -> Float[Tensor, " g"]:
+        found = np.asarray(self.reward(self.sounds(masks).numpy(), self.rate), dtype=np.float32)
+        if found.shape != (len(masks),) or not np.isfinite(found).all():
+            raise UsageError(
+                f"The reward of {len(masks)} candidates should be {len(masks)} finite numbers; it gave "
+                f"{np.array2string(found, threshold=5)}."
+            )
+        return torch.from_numpy(found)
