@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cyclopts import Group, Parameter
 
@@ -10,6 +10,7 @@ from marssep.errors import UsageError
 
 if TYPE_CHECKING:
     from marssep.query import Query
+    from marssep.runtime.fusing import Modality
 
 _QUERY = Group("Query (at least one of text, audio, image, like)")
 
@@ -55,7 +56,7 @@ class QueryOptions:
         all_have: dict[str, Any] = {
             "negative": self.negative,
             "negative_in": self.negative_in,
-            "weights": self._weights(set(given)),
+            "weights": None if self.weights is None else parse_weights(self.weights, set(given)),
         }
         counts = {len(values) for values in given.values()}
         if counts == {1}:
@@ -67,24 +68,32 @@ class QueryOptions:
         ((kind, values),) = given.items()
         return [Query(**{kind: value}, **all_have) for value in values]
 
-    def _weights(self, given: set[str]) -> dict[str, float] | None:
-        if self.weights is None:
-            return None
-        made: dict[str, float] = {}
-        for part in self.weights.split(","):
-            name, _, number = (each.strip() for each in part.partition("="))
-            try:
-                weight = float(number)
-            except ValueError:
-                raise UsageError(
-                    f"--weights {self.weights}: '{part.strip()}' is no weight; give them as text=2,audio=1,image=2."
-                ) from None
-            if not {name, "like" if name == "audio" else name} & given:
-                raise UsageError(
-                    f"--weights {self.weights}: there is no --{name} in the query; weigh what it has: "
-                    f"{', '.join(sorted({'audio' if kind == 'like' else kind for kind in given}))}."
-                )
-            if name in made:
-                raise UsageError(f"--weights {self.weights}: '{name}' is weighed twice; say it once.")
-            made[name] = weight
-        return made
+
+def parse_weights(weights: str, given: set[str]) -> "dict[Modality, float]":
+    """Weights such as `text=2,audio=1`.
+
+    Args:
+        weights: as written.
+        given: kinds of the query: text, audio, image, like.
+
+    Raises:
+        UsageError: if it is no such list, or weighs what is not there.
+    """
+    made: dict[str, float] = {}
+    for part in weights.split(","):
+        name, _, number = (each.strip() for each in part.partition("="))
+        try:
+            weight = float(number)
+        except ValueError:
+            raise UsageError(
+                f"--weights {weights}: '{part.strip()}' is no weight; give them as text=2,audio=1,image=2."
+            ) from None
+        if not {name, "like" if name == "audio" else name} & given:
+            raise UsageError(
+                f"--weights {weights}: there is no --{name} in the query; weigh what it has: "
+                f"{', '.join(sorted({'audio' if kind == 'like' else kind for kind in given}))}."
+            )
+        if name in made:
+            raise UsageError(f"--weights {weights}: '{name}' is weighed twice; say it once.")
+        made[name] = weight
+    return cast("dict[Modality, float]", made)

@@ -2,21 +2,62 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
+from marssep.cli.asking import parse_weights
 from marssep.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from marssep.runtime import RuntimeQuery
+
+
+@Parameter(name="*", group=Group("Query (at least one of text, audio, image)"))
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """What is asked for.
+
+    Attributes:
+        text: A stored query, or any words if the text encoder was exported.
+        audio: An example of the sound.
+        image: A picture of it, if the image encoder was exported.
+        weights: Of the kinds given, such as text=2,audio=1; by default text=2,image=2,audio=1.
+        negative: A sound, in words, to keep out of the target; give it several times for several sounds.
+    """
+
+    text: str | None = None
+    audio: Path | None = None
+    image: Path | None = None
+    weights: str | None = None
+    negative: Annotated[tuple[str, ...], Parameter(name="--not", negative=())] = ()
+
+    def query(self) -> "RuntimeQuery":
+        """For the runtime.
+
+        Raises:
+            UsageError: if the weights are none, or of what is not there.
+        """
+        given: RuntimeQuery = {"text": self.text, "audio": self.audio, "image": self.image, "negative": self.negative}
+        if self.weights is not None:
+            kinds = {kind for kind in ("text", "audio", "image") if given.get(kind) is not None}
+            given["weights"] = parse_weights(self.weights, kinds)
+        return given
+
+    def slug(self) -> str:
+        """For names of files."""
+        from marssep.audio import slug
+
+        asked = [self.text, *(path and path.stem for path in (self.audio, self.image))]
+        return slug(" ".join(words for words in (*asked, *(f"not {words}" for words in self.negative)) if words))
 
 
 def runtime(
     folder: Path,
     *inputs: Path,
-    text: str | None = None,
-    audio: Path | None = None,
-    image: Path | None = None,
-    negative: Annotated[tuple[str, ...], Parameter(name="--not", negative=())] = (),
+    query: RuntimeOptions | None = None,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("separated"),
     threads: int | None = None,
 ) -> int:
@@ -27,26 +68,22 @@ def runtime(
     Args:
         folder: Of the exported model.
         inputs: Recordings.
-        text: A stored query, or any words if the text encoder was exported.
-        audio: An example of the sound.
-        image: A picture of it, if the image encoder was exported.
-        negative: A sound, in words, to keep out of the target; give it several times for several sounds.
+        query: What is asked for.
         output: Folder for the results; made if missing.
         threads: CPU threads of the networks; by default as many as there are processors.
     """
-    from marssep.audio import slug
     from marssep.runtime import Runtime
 
     if not inputs:
         raise UsageError("No recording was named; give at least one audio file.")
+    asked = query or RuntimeOptions()
+    wanted = asked.query()
     loaded = Runtime.load(folder, threads=threads)
-    asked = [text, *(path and path.stem for path in (audio, image)), *(f"not {words}" for words in negative)]
-    query = slug(" ".join(words for words in asked if words))
+    loaded.check(**wanted)  # a query that cannot be used stops everything before the first recording is read
     failed = 0
     for path in inputs:
         try:
-            beginning = output / f"{path.stem}.{query}"
-            result = loaded.separate_file(path, beginning, text=text, audio=audio, image=image, negative=negative)
+            result = loaded.separate_file(path, output / f"{path.stem}.{asked.slug()}", **wanted)
         except InputError as error:  # one bad file does not stop the others
             print(f"marssep: {error}", file=sys.stderr)
             failed += 1

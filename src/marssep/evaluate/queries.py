@@ -11,8 +11,7 @@ from torch import Tensor
 from marssep.corpus.mixing import QuerySpec
 from marssep.evaluate import results
 from marssep.evaluate.material import Material, Task
-from marssep.query import QueryEncoder, Readings, fuse
-from marssep.query.encoder import MODALITIES, Modality
+from marssep.query import MODALITIES, Modality, QueryEncoder, Readings, fuse
 
 Progress = Callable[[str, int, int], None]
 """(what is being done, done, total), called from the thread that called."""

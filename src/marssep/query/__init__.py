@@ -3,8 +3,6 @@
 from marssep.query.bank import EmbeddingBank
 from marssep.query.encoder import (
     ENCODERS,
-    MODALITIES,
-    Modality,
     QueryEncoder,
     load_encoder,
     load_heads,
@@ -12,11 +10,12 @@ from marssep.query.encoder import (
     save_heads,
 )
 from marssep.query.features import TrunkFeatures
-from marssep.query.fusion import DEFAULT_WEIGHTS, fuse, negate, query_mixup
+from marssep.query.fusion import fuse, negate, query_mixup
 from marssep.query.query import Query, QueryParts, embed_query, read_query
 from marssep.query.readings import Readings
 from marssep.query.regions import Region, check_regions, describe_region, describe_time, parse_regions
 from marssep.query.weights import fetch
+from marssep.runtime.fusing import DEFAULT_WEIGHTS, MODALITIES, Modality
 
 __all__ = [
     "DEFAULT_WEIGHTS",

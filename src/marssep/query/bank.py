@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from marssep.errors import CorpusError
-from marssep.query.encoder import MODALITIES, Modality, QueryEncoder
+from marssep.query.encoder import QueryEncoder
 from marssep.query.features import QueryCorpus, TrunkFeatures, read_arrays, write_arrays
+from marssep.runtime.fusing import MODALITIES, Modality
 
 _LOG = logging.getLogger(__name__)
 _BATCH = 1024

@@ -4,7 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -17,9 +17,8 @@ from marssep.query.augment import augment_picture
 from marssep.query.heads import MixtureHead
 from marssep.query.hearing import AudioParts, cut_windows
 from marssep.query.readings import Readings
+from marssep.runtime.fusing import MODALITIES, Modality
 
-Modality = Literal["text", "audio", "image"]
-MODALITIES: tuple[Modality, ...] = ("text", "audio", "image")
 _BATCH = 64  # texts or pictures at once: bounds the memory
 
 

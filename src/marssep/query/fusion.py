@@ -1,7 +1,6 @@
 """Several query embeddings into one: the weighted sum of the paper, random mixing in training, negatives."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -10,10 +9,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from marssep.errors import UsageError
-from marssep.query.encoder import MODALITIES, Modality
-
-DEFAULT_WEIGHTS: Mapping[Modality, float] = MappingProxyType({"text": 2.0, "audio": 1.0, "image": 2.0})
-"""OmniSep's weights for composed queries."""
+from marssep.runtime.fusing import Modality, shares
 
 
 def fuse(
@@ -30,15 +26,8 @@ def fuse(
     """
     if not embeddings:
         raise UsageError("There is no query embedding to fuse; give text, audio or an image.")
-    chosen = {**DEFAULT_WEIGHTS, **(weights or {})}
-    if unknown := [name for name in chosen if name not in MODALITIES]:
-        raise UsageError(f"Unknown modality '{unknown[0]}' in the query weights; known: {', '.join(MODALITIES)}.")
-    used = {name: float(chosen[name]) for name in embeddings}
-    total = sum(used.values())
-    if min(used.values()) < 0 or not 0 < total < float("inf"):
-        stated = ", ".join(f"{name} {weight:g}" for name, weight in used.items())
-        raise UsageError(f"The query weights ({stated}) must be >= 0 and not all 0.")
-    rows = [embeddings[name] * (used[name] / total) for name in embeddings]
+    parts = shares(embeddings, weights)
+    rows = [place * parts[name] for name, place in embeddings.items()]
     return F.normalize(torch.stack(rows).sum(0), dim=-1)
 
 

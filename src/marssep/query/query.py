@@ -14,10 +14,11 @@ from torch import Tensor
 
 from marssep.audio import Audio, read_audio, to_mono
 from marssep.errors import InputError, UsageError
-from marssep.query.encoder import Modality, QueryEncoder
+from marssep.query.encoder import QueryEncoder
 from marssep.query.fusion import fuse, negate
 from marssep.query.readings import Readings
 from marssep.query.regions import Region, Regions, check_regions
+from marssep.runtime.fusing import Modality
 from marssep.runtime.pictures import load_image
 
 PathLike = str | os.PathLike[str]

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
@@ -14,6 +14,7 @@ from marssep.audio import Audio, AudioFile, check_waveform, read_audio, to_mono
 from marssep.errors import ModelError, UsageError
 from marssep.runtime.encoders import AudioEncoder, Graph, ImageEncoder, TextEncoder
 from marssep.runtime.folder import RuntimeConfig, checked_file, read_config
+from marssep.runtime.fusing import Modality, fuse
 from marssep.runtime.hearing import Heard, weigh_patches
 from marssep.runtime.results import RuntimeFiles, RuntimeSeparation, result_files, write_results
 from marssep.runtime.settling import Readings, weigh
@@ -29,7 +30,7 @@ Recording = str | os.PathLike[str] | tuple[np.ndarray, int] | Audio
 
 
 class RuntimeQuery(TypedDict, total=False):
-    """What is asked for, as keywords: one of the first four, and what shall not be in the target."""
+    """What is asked for, as keywords: text, audio and image or some of them, or an embedding instead."""
 
     text: str | None
     """A stored query, or any words if the text encoder was exported."""
@@ -41,6 +42,8 @@ class RuntimeQuery(TypedDict, total=False):
     """A query embedding from elsewhere."""
     negative: str | Sequence[str] | None
     """A stored query, or words, for a sound to keep out of the target; or several."""
+    weights: Mapping[Modality, float] | None
+    """Of the kinds given, relative to each other; by default text 2, image 2, audio 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +103,12 @@ class Runtime:
         Args:
             input: the recording; any rate, any number of channels, any length from one sample.
             gate: turn the target down when the sound seems to be absent.
-            **query: fields of `RuntimeQuery`: exactly one of text, audio, image and embedding.
+            **query: fields of `RuntimeQuery`: at least one of text, audio and image, or an embedding.
 
         Raises:
             InputError: if the recording, the example or the picture cannot be used.
             ModelError: if what the query needs was not exported.
-            UsageError: unless exactly one of text, audio, image and embedding is given.
+            UsageError: if nothing is asked for, an embedding comes with something else, or weights do not fit.
         """
         asked = self._asked(**query)
         given = _load(input)
@@ -140,7 +143,7 @@ class Runtime:
             InputError: if the recording, the example or the picture cannot be used.
             ModelError: if what the query needs was not exported.
             OutputError: if the folder cannot be made or written to.
-            UsageError: unless exactly one of text, audio, image and embedding is given.
+            UsageError: if nothing is asked for, an embedding comes with something else, or weights do not fit.
         """
         asked, output = self._asked(**query), Path(output)
         with AudioFile(path) as file:
@@ -157,6 +160,16 @@ class Runtime:
                     with write_results(stream, file, files, gain=gain) as publish:
                         publish()
         return RuntimeFiles(files, presence, presence >= self.config.presence.threshold)
+
+    def check(self, **query: Unpack[RuntimeQuery]) -> None:
+        """Refuse a query that no recording could be asked.
+
+        Raises:
+            InputError: if the example or the picture cannot be used.
+            ModelError: if what the query needs was not exported.
+            UsageError: if nothing is asked for, an embedding comes with something else, or weights do not fit.
+        """
+        self._asked(**query)
 
     def embed_text(self, text: str) -> Float32[np.ndarray, " d"]:
         """Embedding of a stored query or, if the text encoder was exported, of any words.
@@ -202,21 +215,30 @@ class Runtime:
 
     def _asked(
         self,
+        *,
         text: str | None = None,
         audio: Recording | None = None,
         image: "str | os.PathLike[str] | Image.Image | None" = None,
         embedding: np.ndarray | None = None,
         negative: str | Sequence[str] | None = None,
+        weights: Mapping[Modality, float] | None = None,
     ) -> _Asked:
-        if sum(given is not None for given in (text, audio, image, embedding)) != 1:
-            raise UsageError("A query of the runtime is one of text, audio, image and embedding; give exactly one.")
+        if (embedding is None) == (text is None and audio is None and image is None):
+            raise UsageError(
+                "A query of the runtime has text, audio and image, or some of them, or an embedding in their place."
+            )
         readings = None if image is None else self.read_image(image)
-        if readings is not None:
-            target = readings.embedding
-        elif text is not None:
-            target = self.embed_text(text)
-        elif audio is not None:
-            target = self.embed_audio(audio)
+        if embedding is None:
+            places: dict[Modality, np.ndarray] = {}
+            if text is not None:
+                places["text"] = self.embed_text(text)
+            if audio is not None:
+                places["audio"] = self.embed_audio(audio)
+            if readings is not None:
+                places["image"] = readings.embedding
+            target = fuse(places, weights)
+            if len(places) > 1:
+                readings = None  # words or an example say which reading is meant
         else:
             target = np.asarray(embedding, dtype=np.float32)
             if target.shape != (self.config.query_dimension,):

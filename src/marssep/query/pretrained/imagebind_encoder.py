@@ -13,12 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from marssep.errors import ModelError
-from marssep.query.encoder import MODALITIES, QueryEncoder
+from marssep.query.encoder import QueryEncoder
 from marssep.query.heads import PlainHead
 from marssep.query.pretrained.folders import digest, model_folder_of_weights
 from marssep.query.pretrained.pictures import PictureFrontEnd
 from marssep.query.pretrained.sounds import KaldiFrontEnd, window_starts
 from marssep.query.trunks.audio import resample_waveform
+from marssep.runtime.fusing import MODALITIES
 
 LICENCE = "CC BY-NC-SA 4.0"
 _DIMENSION = 1024

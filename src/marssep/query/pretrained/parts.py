@@ -11,13 +11,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from marssep.errors import ModelError
-from marssep.query.encoder import Modality
 from marssep.query.pretrained.door import load_model
 from marssep.query.pretrained.folders import digest, model_folder, read_config, read_processor
 from marssep.query.pretrained.pictures import PictureFrontEnd
 from marssep.query.pretrained.sounds import ClapFrontEnd, reflect_to_multiple, window_starts
 from marssep.query.pretrained.words import Words
 from marssep.query.trunks.audio import resample_waveform
+from marssep.runtime.fusing import Modality
 
 _PE_SECONDS = 30.0  # of one window: its attention grows with the square of the length
 _PE_TOKENS = 512

@@ -7,8 +7,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from marssep.errors import UsageError
-from marssep.query.encoder import Modality
 from marssep.query.pretrained.parts import Part
+from marssep.runtime.fusing import Modality
 
 _PLACE = "trunks"
 

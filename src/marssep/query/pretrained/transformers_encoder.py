@@ -10,10 +10,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from marssep.errors import UsageError
-from marssep.query.encoder import MODALITIES, Modality, QueryEncoder
+from marssep.query.encoder import QueryEncoder
 from marssep.query.heads import PlainHead, ProjectionHead
 from marssep.query.pretrained.parts import Part
 from marssep.query.pretrained.table import PARTS
+from marssep.runtime.fusing import MODALITIES, Modality
 
 DIMENSION = 512
 """Of the space that heads join several models in."""
