@@ -11,6 +11,7 @@ from marssep.corpus.lists import write_list
 from marssep.corpus.made import make_corpus
 from marssep.corpus.mixing import MixingSettings, MixtureSampler
 from marssep.corpus.store import Corpus
+from marssep.errors import UsageError
 from marssep.evaluate.study import StudyPlan, run_study, summarise
 from marssep.evaluate.study.bench import Ears
 from marssep.evaluate.study.questions import PAIRS, SHARES, Questions
@@ -94,6 +95,8 @@ def test_rows_run_once_and_make_a_table(world, tmp_path):
     files[-1].unlink()
     run_study(_plan(folder), parts, tmp_path, report=said.append)
     assert len(said) == 9
+    with pytest.raises(UsageError, match=r"warm-start-0\.json: this row was made with other settings"):
+        run_study(replace(_plan(folder), mixtures=2), parts, tmp_path)
     rows = json.loads(files[0].read_text())["queries"]
     assert {row["kind"] for row in rows} >= {"text", "audio", "composed"}
     assert sum("judge" in row for row in rows) == 3

@@ -6,8 +6,8 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 
 from marssep import __version__
 from marssep.corpus.store import MANIFEST, Corpus
+from marssep.errors import UsageError
 from marssep.evaluate.results import write_text
 from marssep.evaluate.study.bench import Bench, Ears, Refine
 from marssep.evaluate.study.pool import BatchPool, fill_pool
@@ -87,11 +88,15 @@ def run_study(
         parts: what they share.
         output: folder with `pool/`, `rows/` and, while a row trains, its run.
         report: called with a line for every row.
+
+    Raises:
+        UsageError: if a row that is there was made with other settings, models or data.
     """
     base = _settings(plan, ())
     spectrogram = load_model(base.start or "small").spectral
     if any(variant.trains for variant in plan.variants):
         fill_pool(output / "pool", TrainingBatches(parts.corpus, parts.bank, base), plan.pool)
+    facts = _facts(plan, base, parts)
     benches: dict[str, Bench] = {}
 
     def bench(name: str, limit: int, kinds: Sequence[str]) -> Bench:
@@ -107,7 +112,8 @@ def run_study(
                 continue  # nothing in it is random
             path = output / "rows" / f"{_slug(variant.name)}-{seed}.json"
             files.append(path)
-            if not path.exists():
+            recipe = _recipe(variant, facts)
+            if not _is_done(path, recipe):
                 network, training = _train(plan, variant, seed, parts, output)
                 validation = [bench(name, plan.validation_mixtures, ("text",)) for name in plan.validation]
                 scores = [each.scale_scores(network) for each in validation]
@@ -122,12 +128,31 @@ def run_study(
                     "scale": scale,
                     "validation": {str(key): round(value, 4) for key, value in means.items()},
                     "training": training,
-                    "facts": _facts(plan, base, parts),
+                    "facts": facts,
+                    "recipe": recipe,
                     "queries": [_rounded(row) for row in rows],
                 }
                 write_text(path, json.dumps(found))
                 report(f"{variant.name}, seed {seed}: {_line(found)}")
     return files
+
+
+def _recipe(variant: Variant, facts: Mapping[str, Any]) -> str:
+    """A checksum of all that decides a row but its seed."""
+    refined = variant.refined and asdict(variant.refined) | {"settings": variant.refined.settings.model_dump()}
+    about = {key: value for key, value in facts.items() if key not in ("date", "versions")}
+    about |= {"changes": variant.changes, "scaled": variant.scaled, "refined": refined}
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
+def _is_done(path: Path, recipe: str) -> bool:
+    if not path.exists():
+        return False
+    if json.loads(path.read_text(encoding="utf-8")).get("recipe") != recipe:
+        raise UsageError(
+            f"{path}: this row was made with other settings, models or data; remove it, or choose another --output."
+        )
+    return True
 
 
 def _by_chance(variant: Variant) -> bool:
