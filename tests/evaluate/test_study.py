@@ -76,3 +76,12 @@ def test_every_row_is_a_setting_of_the_preset():
         load_preset("reinforce", each.changes)
     with pytest.raises(UsageError, match="did you mean 'reinforced'"):
         variant("reinforce")
+
+
+def test_what_the_reward_adds_to_the_papers_settings(tmp_path):
+    files = [_row(tmp_path, "paper", seed, gain=5.0 + seed, judge=0.5, recogniser=0.1) for seed in (0, 1)]
+    files += [_row(tmp_path, "paper, no reward", seed, gain=4.5 + seed, judge=0.5, recogniser=0.1) for seed in (0, 1)]
+    added = summarise(files)["gain_of_the_reward"]["si_sdri"]
+    assert (added["row"], added["control"]) == ("paper", "paper, no reward")
+    assert added["mean"] == pytest.approx(0.5)
+    assert "gain_of_the_reward" not in summarise(files[:2])

@@ -26,6 +26,8 @@ FIGURES: Mapping[str, tuple[str, str]] = {
 }
 """Column -> (score, kind of query)."""
 DEFAULT, BLACK_BOX = "reinforced", ("recogniser", "refined by search")
+WITHOUT_REWARD = ("paper", "paper, no reward")
+"""The same training with a reward and without."""
 Table = dict[int, Float[np.ndarray, " mixtures"]]
 """Means per mixture by seed, mixtures in the order of their names; NaN where nothing was scored."""
 _REPORTED = {"si_sdri": "si_sdri", "judge": "judge", "text_similarity": "text_similarity"}
@@ -36,7 +38,8 @@ def summarise(files: Sequence[Path]) -> dict[str, Any]:
 
     Every figure of a row is a mean over mixtures and seeds. `against_start` and `against_control` are paired
     differences: the same mixtures, the same seed. `gain_over_best_control` compares the default row with the best
-    control on each figure, and the best row that was rewarded by the recogniser with the best one that was not.
+    control on each figure, and the best row that was rewarded by the recogniser with the best one that was not;
+    `gain_of_the_reward` the paper's settings with the same ones without a reward.
 
     Args:
         files: of rows and seeds, from `run_study`.
@@ -83,7 +86,22 @@ def summarise(files: Sequence[Path]) -> dict[str, Any]:
                 entry["against_supervised"] = {
                     figure: asdict(_difference(own[figure], reference[figure])) for figure in FIGURES
                 }
-    return summary | ({"gain_over_best_control": gains} if gains else {})
+    if gains:
+        summary["gain_over_best_control"] = gains
+    return summary | _of_the_reward(tables)
+
+
+def _of_the_reward(tables: Mapping[str, Mapping[str, Table]]) -> dict[str, Any]:
+    """The paper's settings with and without a reward, figure by figure; nothing if either row is missing."""
+    row, control = WITHOUT_REWARD
+    if row not in tables or control not in tables:
+        return {}
+    differences = {figure: _difference(tables[row][figure], tables[control][figure]) for figure in FIGURES}
+    return {
+        "gain_of_the_reward": {
+            figure: {"row": row, "control": control, **asdict(difference)} for figure, difference in differences.items()
+        }
+    }
 
 
 def _gains(tables: Mapping[str, Mapping[str, Table]], controls: Sequence[str]) -> dict[str, Any]:

@@ -40,12 +40,13 @@ def study_table(found: Mapping[str, Any]) -> str:
         if row["role"] != "start":
             cells = [_interval(row["against_start"][key], _COLUMNS[key][1]) for key in _PAIRED]
             lines.append(f"| {row['name']} | " + " | ".join(cells) + " |")
-    gains = found.get("gain_over_best_control", {})
-    if gains:
-        lines += ["", "| gain over the best control | row | control | difference |", "| --- | --- | --- | --- |"]
-        for key, gain in gains.items():
+    titles = {"gain_over_best_control": "gain over the best control", "gain_of_the_reward": "what the reward adds"}
+    for part, title in titles.items():
+        if part in found:
+            lines += ["", f"| {title} | row | control | difference |", "| --- | --- | --- | --- |"]
+        for key, gain in found.get(part, {}).items():
             row = gain.get("row", "reinforced")
-            places = 2 if key == "si_sdri" else 4
+            places = 2 if key.startswith("si_sdri") else 4
             lines.append(f"| {key} | {row} | {gain['control']} | {_interval(gain, places)} |")
     return "\n".join(lines) + "\n"
 

@@ -47,6 +47,13 @@ _DIRECT = ('objective="direct"', "inner_epochs=1")
 _TWICE = "steps=160"  # as many updates as 80 rollouts with 2 inner epochs
 _LONGER = "steps=240"  # about as much time; benchmarks/reinforce_step.py has the ratio
 _PAPER = ('advantage.kind="paper"', "group_size=1", 'exploration.kind="independent"', "exploration.antithetic=false")
+_LITERAL = (
+    *_PAPER,
+    "anchor_weight=0.0",
+    "surrogate.entropy_coef=0.1",
+    "surrogate.kl_coef=0.01",
+    "surrogate.energy_weight=false",
+)
 _RECOGNISED = "reward.weights={recogniser=1.0}"
 _NEAR = RefineSettings(steps=16, learning_rate=0.1, concentration=9.0, reference_kl_coef=0.1)
 _FAR = RefineSettings(steps=16, learning_rate=0.1, concentration=9.0, reference_kl_coef=0.01)
@@ -72,13 +79,13 @@ VARIANTS: tuple[Variant, ...] = (
         "paper",
         "one mask a mixture, moving baseline, independent cells, entropy 0.1, no anchor",
         "reinforced",
-        (
-            *_PAPER,
-            "anchor_weight=0.0",
-            "surrogate.entropy_coef=0.1",
-            "surrogate.kl_coef=0.01",
-            "surrogate.energy_weight=false",
-        ),
+        _LITERAL,
+    ),
+    Variant(
+        "paper, no reward",
+        "the same with a reward that is always 0: what entropy and KL do by themselves",
+        "control",
+        (*_LITERAL, "reward.weights={cosine=0.0}"),
     ),
     Variant("paper, anchored", "the same without entropy, with the anchor", "reinforced", _PAPER),
     Variant(
