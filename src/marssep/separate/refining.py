@@ -58,7 +58,7 @@ def refine(
 
     Args:
         logits: of the network.
-        score: rewards of masks; higher is better, and only the order within a group counts.
+        score: rewards of masks; higher is better, and shift and scale within a group do not matter.
         settings: see there.
         power: of the mixture; cells count by it.
     """

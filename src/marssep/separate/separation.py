@@ -79,7 +79,7 @@ class Separation:
 
         Args:
             reward: takes candidates for the target `[g, c, n]` (float32, without attenuation for absence) and their
-                sample rate in hertz, and gives g finite numbers: the higher the better, only their order counts. With
+                sample rate in hertz, and gives g finite numbers: the higher the better, in any unit. With
                 the default settings it hears 545 candidates, a few at a time.
             settings: how far and how carefully; the seed, too.
 
