@@ -84,13 +84,18 @@ def one_input(folder: Path, seed: int = 0) -> ArchiveInput:
     return list_inputs(folder).inputs[0]
 
 
+def with_two_workers(archive: Path, output: Path, model: Path) -> list[str]:
+    """The command."""
+    command = [sys.executable, "-m", "marssep", "separate-corpus", str(archive), str(output), "--text", QUESTION]
+    return [*command, "--model", str(model), "--workers", "2"]
+
+
 def test_two_workers_one_of_them_killed(tiny_model: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     archive, output = tmp_path / "archive", tmp_path / "out"
     good = make_archive(archive, files=180, members=20)
     assert len(good) == 200
-    command = [sys.executable, "-m", "marssep", "separate-corpus", str(archive), str(output), "--text", QUESTION]
-    command += ["--model", str(tiny_model), "--workers", "2"]
+    command = with_two_workers(archive, output, tiny_model)
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     killed = kill_a_worker(run.pid, output / MANIFEST, after=20)
     out, err = run.communicate(timeout=500)
@@ -133,8 +138,7 @@ def test_a_cluster_that_loses_a_node(tiny_model: Path, tmp_path: Path) -> None:
     try:
         lost = cluster.add_node(**small)
         cluster.wait_for_nodes()
-        command = [sys.executable, "-m", "marssep", "separate-corpus", str(archive), str(output), "--text", QUESTION]
-        command += ["--model", str(tiny_model), "--workers", "2", "--address", cluster.address]
+        command = [*with_two_workers(archive, output, tiny_model), "--address", cluster.address]
         run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         manifest = output / MANIFEST
         while run.poll() is None and not (manifest.is_file() and len(manifest.read_text().splitlines()) >= 20):

@@ -1,6 +1,7 @@
 """Refining a separation by a reward of one's own: it rises, the parts still add up, nothing else changes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,8 +49,6 @@ def test_a_reward_that_says_nothing_changes_nothing(separation):
 
 
 def test_what_was_turned_down_stays_so(separation):
-    from dataclasses import replace
-
     quiet = replace(
         separation,
         target=separation.target * np.float32(0.01),

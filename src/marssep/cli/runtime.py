@@ -80,10 +80,10 @@ def runtime(
     wanted = asked.query()
     loaded = Runtime.load(folder, threads=threads)
     loaded.check(**wanted)  # a query that cannot be used stops everything before the first recording is read
-    failed = 0
+    slug, failed = asked.slug(), 0
     for path in inputs:
         try:
-            result = loaded.separate_file(path, output / f"{path.stem}.{asked.slug()}", **wanted)
+            result = loaded.separate_file(path, output / f"{path.stem}.{slug}", **wanted)
         except InputError as error:  # one bad file does not stop the others
             print(f"marssep: {error}", file=sys.stderr)
             failed += 1

@@ -7,7 +7,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +139,9 @@ def run_study(
 
 def _recipe(variant: Variant, facts: Mapping[str, Any]) -> str:
     """A checksum of all that decides a row but its seed."""
-    refined = variant.refined and asdict(variant.refined) | {"settings": variant.refined.settings.model_dump()}
     about = {key: value for key, value in facts.items() if key not in ("date", "versions")}
-    about |= {"changes": variant.changes, "scaled": variant.scaled, "refined": refined}
+    about |= {"changes": variant.changes, "scaled": variant.scaled}
+    about["refined"] = variant.refined and variant.refined.described()
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 

@@ -61,9 +61,7 @@ def summarise(files: Sequence[Path]) -> dict[str, Any]:
             "says": each.says,
             "role": each.role,
             "changes": list(each.changes),
-            "refined": asdict(each.refined) | {"settings": each.refined.settings.model_dump()}
-            if each.refined
-            else None,
+            "refined": each.refined and each.refined.described(),
             "seeds": sorted(by_seed),
             "scale": [by_seed[seed]["scale"] for seed in sorted(by_seed)],
             "cpu_seconds": _mean([run["training"].get("cpu_seconds", 0.0) for run in by_seed.values()]),

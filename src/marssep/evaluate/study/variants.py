@@ -1,7 +1,7 @@
 """The rows of the study: what each changes in the preset `reinforce`."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from marssep.separate.refining import RefineSettings
 
@@ -17,6 +17,10 @@ class Refinement:
 
     by: Literal["search", "gradient"]
     settings: RefineSettings
+
+    def described(self) -> dict[str, Any]:
+        """For records."""
+        return {"by": self.by, "settings": self.settings.model_dump()}
 
 
 @dataclass(frozen=True, slots=True)

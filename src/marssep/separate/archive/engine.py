@@ -146,10 +146,11 @@ def _ray(settings: EngineSettings) -> Iterator[Any]:
         import ray.data
     except ImportError:
         raise UsageError("Archives are separated on Ray, which is not installed: pip install 'marssep[ray]'.") from None
-    local = settings.address is None
-    if settings.address is not None:
+    temp = None
+    if settings.address is None:
+        temp = Path(tempfile.mkdtemp(prefix="marssep-ray-", dir=_short_temp()))
+    else:
         _check(settings.address)
-    temp = Path(tempfile.mkdtemp(prefix="marssep-ray-", dir=_short_temp())) if local else None
     try:
         _start(ray, settings, temp)
         context = ray.data.DataContext.get_current()
