@@ -128,6 +128,12 @@ def test_one_bad_file_does_not_stop_the_others(marssep, tiny_model, recording, t
     assert (tmp_path / "out" / "talk.dog.target.wav").is_file()
 
 
+def test_channels_may_be_masked_alike(marssep, tiny_model, recording, tmp_path):
+    for flag, wanted in (("--adapt", True), ("--no-adapt", False)):
+        marssep("separate", recording, "--text", "dog", flag, "--model", tiny_model, "-o", tmp_path / flag)
+        assert json.loads((tmp_path / flag / "talk.dog.json").read_text())["settings"]["adapt"] is wanted
+
+
 def test_an_absent_sound_is_reported(marssep, recording, tmp_path, monkeypatch, tiny_model):
     config = json.loads((tiny_model / "config.json").read_text())
     strict = tmp_path / "strict"

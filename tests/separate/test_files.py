@@ -161,7 +161,9 @@ def test_resume_leaves_alone_what_is_finished_and_only_that(separator, tmp_path)
         file.truncate(1000)
     assert not separator.separate_file(path, [DOG], out, settings=resume)[0].skipped
     assert separator.separate_file(path, [DOG], out, settings=resume)[0].skipped
-    assert not separator.separate_file(path, [DOG], out, settings=FileSettings(resume=True, gate=False))[0].skipped
+    for changed in ({"gate": False}, {"adapt": False}):
+        settings = FileSettings(resume=True, **changed)
+        assert not separator.separate_file(path, [DOG], out, settings=settings)[0].skipped
     _file(path, seconds=1.1)  # the name is the same, the contents are not
     assert not separator.separate_file(path, [DOG], out, settings=resume)[0].skipped
 
@@ -189,7 +191,7 @@ def test_the_callback_can_cancel_and_nothing_is_left(separator, tmp_path, after)
     with pytest.raises(CancelledError, match="cancelled"):
         separator.separate_file(path, [DOG], tmp_path / "out", settings=settings, watch=watch)
     assert _left(tmp_path) == ["in.wav"]
-    assert {progress.stage for progress in seen} <= {"propose", "render"}
+    assert {progress.stage for progress in seen} <= {"propose", "adapt", "render"}
 
 
 def test_progress_only_grows_and_ends_at_one(separator, tmp_path):

@@ -67,6 +67,7 @@ def _targets(separator, waveform, rate, *, block=None, queries=("dog",), overlap
         source = ArraySource(torch.from_numpy(np.ascontiguousarray(waveform)), rate)
         with Stream(source, separator.model, separator.encoder, asked, block_seconds=block) as stream:
             stream.propose()
+            stream.adapt()
             parts = [part.targets for part in stream.render(range(len(queries)))]
             assert stream.length == waveform.shape[1]
             assert stream.masks.n_steps == stream.model.spectral.n_steps(

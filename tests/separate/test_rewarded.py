@@ -48,6 +48,19 @@ def test_a_reward_that_says_nothing_changes_nothing(separation):
     assert np.array_equal(made.residual, separation.residual)
 
 
+@pytest.mark.parametrize("adapt", [True, False])
+def test_the_first_that_is_heard_is_what_is_there(tiny_model, separation, adapt):
+    made = Separator.load(tiny_model).separate((separation.mixture, RATE), text="dog", gate=False, adapt=adapt)
+    heard = []
+
+    def reward(candidates, rate):
+        heard.extend(candidates)
+        return [0.0] * len(candidates)
+
+    made.refine(reward, settings=SHORT)
+    np.testing.assert_allclose(heard[0], made.target, atol=1e-6)
+
+
 def test_what_was_turned_down_stays_so(separation):
     quiet = replace(
         separation,

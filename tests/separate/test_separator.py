@@ -13,6 +13,7 @@ from marssep import Audio, Query, Separator, read_audio, write_audio
 from marssep.errors import InputError, ModelError, UsageError
 from marssep.model import load_model
 from marssep.query import load_encoder
+from marssep.separate import streaming
 from marssep.separate.chunks import hear
 
 
@@ -55,6 +56,46 @@ def test_one_sample_is_enough(separator, channels):
     result = separator.separate((np.full((channels, 1), 0.5, np.float32), 44100), text="dog")
     assert result.target.shape == (channels, 1)
     np.testing.assert_allclose(result.mixture, 0.5)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_mask_adapts_to_its_recording(separator, channels):
+    waveform = _noise(channels, 20000)
+    adapted, plain = (separator.separate((waveform, 16000), text="dog", adapt=given) for given in (True, False))
+    assert adapted.provenance.settings["adapt"]
+    assert not plain.provenance.settings["adapt"]
+    assert np.array_equal(adapted.grid_mask, plain.grid_mask)
+    assert np.abs(adapted.target - plain.target).max() > 1e-4
+    np.testing.assert_allclose(adapted.target + adapted.residual, waveform, atol=1e-6)
+
+
+def test_equal_channels_are_one_channel(separator):
+    waveform = _noise(1, 20000)
+    one, two = (separator.separate((np.repeat(waveform, n, axis=0), 16000), text="dog") for n in (1, 2))
+    np.testing.assert_allclose(two.target, np.repeat(one.target, 2, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "asked"),
+    [
+        (_noise(1, 9000), False),
+        (np.repeat(_noise(1, 9000), 2, axis=0), False),
+        (_noise(2, 9000), True),
+        (_noise(17, 9000), False),
+    ],
+    ids=["one", "equal", "two", "too-many"],
+)
+def test_directions_are_asked_where_channels_differ(separator, monkeypatch, waveform, asked):
+    seen = []
+
+    class Watched(streaming.Adaptation):
+        def __init__(self, *given, directions, **rest):
+            seen.append(directions)
+            super().__init__(*given, directions=directions, **rest)
+
+    monkeypatch.setattr(streaming, "Adaptation", Watched)
+    separator.separate((waveform, 16000), text="dog")
+    assert seen == [asked]
 
 
 def test_silence_in_silence_out(separator):

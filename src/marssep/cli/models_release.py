@@ -1,4 +1,4 @@
-"""`marssep models join`, `mean`, `soup` and `release`: make a usable model out of training runs."""
+"""`marssep models join`, `mean`, `soup`, `release` and `gate`: make a usable model out of training runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from marssep.corpus.store import Corpus
+    from marssep.evaluate.presence import PresenceChoice
     from marssep.model import LoadedModel
     from marssep.query import QueryEncoder
     from marssep.query.bank import EmbeddingBank
@@ -96,13 +97,33 @@ def release(run: Path, *, corpus: list[Path], output: Path) -> None:
         print(f"weights '{weights}': SI-SDRi by text {gain:.2f} dB" + (" (chosen)" * (weights == decided.weights)))
     for scale, gain in decided.tried.items():
         print(f"logits x {scale}: SI-SDRi by text {gain:.2f} dB" + (" (chosen)" * (float(scale) == decided.scale)))
-    presence, low = decided.presence, decided.presence.quiet_threshold
+    _tell(decided.presence)
+    print(f"{output}: written")
+
+
+def gate(model: Path, *, corpus: list[Path]) -> None:
+    """Choose the presence thresholds of a released model again on validation; its weights stay as they are.
+
+    Args:
+        model: Folder of the model, whose config and card are written anew.
+        corpus: Corpus folder with the validation recordings (repeatable).
+    """
+    from marssep.corpus.store import Corpus
+    from marssep.evaluate.release import ReleaseSettings, choose_gate
+    from marssep.model import load_model
+    from marssep.query.encoder import load_encoder
+
+    encoder = load_encoder(load_model(model).config.encoder)
+    _tell(choose_gate(model, corpus=Corpus.open(corpus), encoder=encoder, settings=ReleaseSettings()))
+
+
+def _tell(presence: "PresenceChoice") -> None:
+    low = presence.quiet_threshold
     quiet = "" if low is None else f" ({low:.3f} for quiet targets)"
     print(
         f"presence threshold {presence.threshold:.3f}{quiet}: rejects {presence.rejected:.1%} of absent queries, "
         f"keeps {presence.kept:.1%} of the improvement; ROC area {presence.area:.3f}"
     )
-    print(f"{output}: written")
 
 
 def _material(corpus: Sequence[Path], model: "LoadedModel") -> "tuple[Corpus, QueryEncoder, EmbeddingBank]":

@@ -60,6 +60,8 @@ def runtime(
     query: RuntimeOptions | None = None,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("separated"),
     threads: int | None = None,
+    gate: bool = True,
+    adapt: bool = True,
 ) -> int:
     """Separate recordings with a model that `marssep export` wrote; starts in a fraction of the time torch takes.
 
@@ -71,6 +73,8 @@ def runtime(
         query: What is asked for.
         output: Folder for the results; made if missing.
         threads: CPU threads of the networks; by default as many as there are processors.
+        gate: Turn the target down when the sound seems to be absent.
+        adapt: Learn from the recording itself what its sounds look like and where they come from.
     """
     from marssep.runtime import Runtime
 
@@ -83,7 +87,8 @@ def runtime(
     slug, failed = asked.slug(), 0
     for path in inputs:
         try:
-            result = loaded.separate_file(path, output / f"{path.stem}.{slug}", **wanted)
+            name = output / f"{path.stem}.{slug}"
+            result = loaded.separate_file(path, name, gate=gate, adapt=adapt, **wanted)
         except InputError as error:  # one bad file does not stop the others
             print(f"marssep: {error}", file=sys.stderr)
             failed += 1

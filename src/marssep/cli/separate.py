@@ -62,6 +62,7 @@ def separate(
     run: RunOptions | None = None,
     model: str = "default",
     gate: bool = True,
+    adapt: bool = True,
 ) -> int:
     """Get a sound out of recordings: any length, rate, number of channels and format, from disk to disk.
 
@@ -74,6 +75,7 @@ def separate(
         run: How a run goes.
         model: A shipped model's name or a model folder.
         gate: Turn the target down when the sound seems to be absent.
+        adapt: Learn from the recording itself what its sounds look like and where they come from.
     """
     query, out, run = query or QueryOptions(), out or OutputOptions(), run or RunOptions()
     if not inputs:
@@ -92,6 +94,7 @@ def separate(
     ]
     settings = FileSettings(
         gate=gate,
+        adapt=adapt,
         shares=out.shares,
         picture=out.picture or out.uncertainty,
         uncertainty=out.uncertainty,

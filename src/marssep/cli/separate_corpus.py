@@ -57,6 +57,7 @@ class ArchiveOptions:
     Attributes:
         model: A shipped model's name or a model folder.
         gate: Turn the target down when the sound seems to be absent.
+        adapt: Learn from the recording itself what its sounds look like and where they come from.
         residual: Keep everything else, too.
         estimate: Do a few files, say what all will take, and stop.
         price: Of a worker for an hour, for the estimate.
@@ -65,6 +66,7 @@ class ArchiveOptions:
 
     model: str = "default"
     gate: bool = True
+    adapt: bool = True
     residual: bool = True
     estimate: Annotated[bool, Parameter(negative=(), show_default=False)] = False
     price: float | None = None
@@ -117,12 +119,15 @@ def separate_corpus(
 
     from marssep.separate import Separator
     from marssep.separate.archive import ArchiveJob, Ledger, list_inputs
-    from marssep.separate.archive.engine import EngineSettings
+    from marssep.separate.archive.engine import EngineSettings, check_address
 
     settings = EngineSettings.parse(
         {name: getattr(workers, name) for name in WorkerOptions.__dataclass_fields__}, source="options of the workers"
     )
-    job = ArchiveJob(**query.anywhere(), model=_anywhere(options.model), gate=options.gate, residual=options.residual)
+    if settings.address is not None:
+        check_address(settings.address)  # before a model is loaded
+    kept = {name: getattr(options, name) for name in ("gate", "adapt", "residual")}
+    job = ArchiveJob(**query.anywhere(), model=_anywhere(options.model), **kept)
     found = list_inputs(archive, output=output)
     if found.ignored:
         others = ", ".join(f"{count} {suffix}" for suffix, count in found.ignored.items())

@@ -15,6 +15,7 @@ from marssep.separate.chunks import cross_fade, hear
 from marssep.separate.presence import Ear, Evidence, find_stretches
 from marssep.separate.settling import settle
 from marssep.separate.trace import SecondLevels, loudest_db
+from marssep.spectral.adaptation import Adaptation
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ def separate_queries(
     *,
     queries: Sequence[Tensor | Readings] | Float[Tensor, "q d"],
     listening: bool = False,
+    adapt: bool = True,
 ) -> SeparatedQueries:
     """Separate one recording by several queries; the network sees the mixture once.
 
@@ -53,6 +55,7 @@ def separate_queries(
         sample_rate: Hz.
         queries: unit-norm embeddings, or readings to settle by the mixture.
         listening: gather all evidence of presence, also what the model's presence does not use.
+        adapt: as of `Separator.separate`.
     """
     spectral = model.spectral
     power = grid_power(mixture[None], sample_rate, spectral)
@@ -65,7 +68,11 @@ def separate_queries(
     embeddings = torch.stack([settled[k].embedding if k in settled else query for k, query in enumerate(queries)])
     masks, proposed = _propose(model, power, embeddings)
     logits = [settled[k].presence if k in settled else float(logit) for k, logit in enumerate(proposed)]
-    targets = [apply_mask(mixture[None], mask, sample_rate, spectral) for mask in masks]
+    targets = (
+        _targets(model, mixture, sample_rate, masks)
+        if adapt
+        else [apply_mask(mixture[None], mask, sample_rate, spectral) for mask in masks]
+    )
     heard = [Heard()] * len(embeddings)
     if listening or config.evidence_weights.listens:
         ear = Ear.of(config, encoder, wholly=listening)
@@ -78,6 +85,21 @@ def separate_queries(
     energies = levels.energies()
     loudest = loudest_db(energies[:-1], energies[-1], seconds=model.chunk_seconds).tolist()
     return SeparatedQueries(made, evidence, tuple(each.presence(config) for each in evidence), tuple(loudest))
+
+
+def _targets(
+    model: LoadedModel, mixture: Float[Tensor, " n"], sample_rate: int, masks: Float[Tensor, "q bands steps"]
+) -> list[Float[Tensor, "1 n"]]:
+    """Under masks that were adapted to the mixture."""
+    spectral = model.spectral
+    spectrum = spectral.stft(mixture[None], sample_rate)
+    with Adaptation(spectral.settings, directions=False) as adaptation:
+        seen = spectrum[..., :: spectral.settings.frames_per_step]
+        adaptation.push(seen.numpy(), spectral.on_bins(masks, sample_rate).numpy())
+        adaptation.finish()
+        wide = spectral.from_grid(masks, sample_rate, spectrum.shape[-1]).numpy()
+        made = [adaptation.apply(spectrum.numpy(), each, sound=index) for index, each in enumerate(wide)]
+    return [spectral.istft(torch.from_numpy(each), sample_rate, len(mixture)) for each in made]
 
 
 def _propose(

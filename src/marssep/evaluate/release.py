@@ -21,7 +21,7 @@ from marssep.evaluate.presence import PresenceChoice, choose_from_scores, fit_ev
 from marssep.evaluate.protocol import EvaluateSettings, evaluate
 from marssep.evaluate.scores import Score
 from marssep.evaluate.versions import library_versions
-from marssep.model import LoadedModel, average_models, in_half, load_model, save_model
+from marssep.model import LoadedModel, ModelConfig, average_models, in_half, load_model, save_model
 from marssep.query import QueryEncoder
 from marssep.query.bank import EmbeddingBank
 from marssep.runtime.hearing import EvidenceWeights
@@ -111,6 +111,40 @@ def release(
     evidence = _fit_presence(loaded, encoder, corpus, settings)
     fitted = {f"presence_{name}": round(value, 5) for name, value in dataclasses.asdict(evidence).items()}
     loaded = dataclasses.replace(loaded, config=loaded.config.model_copy(update=fitted))
+    presence, config = _choose_gate(loaded, encoder, corpus, settings)
+    decided = Release(weights, weights_tried, scale, tried, evidence, presence)
+    save_model(output, loaded.network, config, card=facts | _decision(decided), half=True)
+    return decided
+
+
+def choose_gate(folder: Path, *, corpus: Corpus, encoder: QueryEncoder, settings: ReleaseSettings) -> PresenceChoice:
+    """Choose the presence thresholds of a released model again, as `release` does; its weights stay as they are.
+
+    For when what comes out of a model changes without it, as with another adaptation of its masks.
+
+    Args:
+        folder: of the model; its config and card are written anew.
+        corpus: the corpus it is validated on.
+        encoder: the query encoder.
+        settings: the lists.
+
+    Raises:
+        ModelError: if it is no released model.
+    """
+    loaded = load_model(folder)
+    if "released" not in loaded.card:
+        raise ModelError(f"{folder}: has no record of a release; choose its thresholds with 'marssep models release'.")
+    presence, config = _choose_gate(loaded, encoder, corpus, settings)
+    released = loaded.card["released"] | {"presence": dataclasses.asdict(presence)}
+    card = loaded.card | {"released": released, "versions": library_versions()}
+    save_model(folder, loaded.network, config, card=card, half=True)
+    return presence
+
+
+def _choose_gate(
+    loaded: LoadedModel, encoder: QueryEncoder, corpus: Corpus, settings: ReleaseSettings
+) -> tuple[PresenceChoice, ModelConfig]:
+    """The thresholds, and the config with them."""
     scores: list[Score] = []
     measure = EvaluateSettings(modalities=("text",), baselines=(), bss_mixtures=0, resamples=10)
     for name in (*settings.lists, *settings.crowded):
@@ -119,10 +153,7 @@ def release(
     presence = choose_from_scores(scores, absent_level_db=loaded.config.quiet_db)
     low = None if presence.quiet_threshold is None else round(presence.quiet_threshold, 4)
     thresholds = {"presence_threshold": round(presence.threshold, 4), "quiet_threshold": low}
-    config = loaded.config.model_copy(update=thresholds)
-    decided = Release(weights, weights_tried, scale, tried, evidence, presence)
-    save_model(output, loaded.network, config, card=facts | _decision(decided), half=True)
-    return decided
+    return presence, loaded.config.model_copy(update=thresholds)
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from marssep.metrics import is_silent
 from marssep.model import LoadedModel, ModelConfig
 from marssep.query import QueryEncoder
 from marssep.spectral import Spectrogram
+from marssep.spectral.adaptation import recipe
 
 
 class HasModel(Protocol):
@@ -142,10 +143,10 @@ class ModelSystem:
     modalities: tuple[Modality, ...]
 
     def identity(self, task: Task) -> str:
-        """Weights, settings and query encoder; not the gate, which stays open, and not the confidence of seconds."""
+        """All that decides an answer; not the gate, which stays open, and not the confidence of seconds."""
         model = self.separator.model
         config = model.config.model_dump(mode="json", exclude=_NOT_IN_SCORES)
-        return digest_of("model", model.sha256, config, self.separator.encoder.fingerprint)
+        return digest_of("model", model.sha256, config, self.separator.encoder.fingerprint, recipe())
 
     def prepare(self, tasks: Sequence[Task], *, jobs: int, progress: Progress | None) -> None:
         """Embed the queries of these mixtures."""

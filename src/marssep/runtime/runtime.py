@@ -96,6 +96,7 @@ class Runtime:
         input: Recording,  # the word users look for
         *,
         gate: bool = True,
+        adapt: bool = True,
         **query: Unpack[RuntimeQuery],
     ) -> RuntimeSeparation:
         """Get a sound out of a recording, as `marssep.Separator.separate` does.
@@ -103,6 +104,7 @@ class Runtime:
         Args:
             input: the recording; any rate, any number of channels, any length from one sample.
             gate: turn the target down when the sound seems to be absent.
+            adapt: learn from the recording itself what its sounds look like and where they come from.
             **query: fields of `RuntimeQuery`: at least one of text, audio and image, or an embedding.
 
         Raises:
@@ -115,6 +117,8 @@ class Runtime:
         waveform = given.waveform
         with Stream(Source("recording", given.sample_rate, lambda: [waveform]), self.config) as stream:
             logit, embedding = self._propose(stream, asked, given.sample_rate)
+            if adapt:
+                stream.adapt()
             target = np.concatenate([target for target, _ in stream.render()], axis=1)
             presence, gain = self._judge(stream, logit, embedding, given.sample_rate)
         if gate:
@@ -128,6 +132,7 @@ class Runtime:
         output: str | os.PathLike[str],
         *,
         gate: bool = True,
+        adapt: bool = True,
         **query: Unpack[RuntimeQuery],
     ) -> RuntimeFiles:
         """As `separate`, from file to files of 32-bit float, in constant memory whatever the length.
@@ -136,7 +141,7 @@ class Runtime:
             path: of the recording.
             output: beginning of the results' paths: `OUTPUT.target.wav` and `OUTPUT.residual.wav` are written, and
                 appear once they are complete; the folder is made if missing.
-            gate: as in `separate`, like the rest.
+            gate: as in `separate`, like `adapt` and the rest.
             **query: see `separate`.
 
         Raises:
@@ -151,6 +156,8 @@ class Runtime:
             files = result_files(output.parent, output.name)
             with Stream(source, self.config, folder=output.parent) as stream:
                 logit, embedding = self._propose(stream, asked, file.sample_rate)
+                if adapt:
+                    stream.adapt()
                 with write_results(stream, file, files) as publish:
                     presence, gain = self._judge(stream, logit, embedding, file.sample_rate)
                     again = gate and gain != 1.0  # whether the gate closes is known once all of the target was heard

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Complex64, Float32
 from scipy import fft
 
+from marssep.spectral.adaptation import Adaptation
 from marssep.spectral.settings import SpectralSettings
 from marssep.spectral.walking import Block, walk
 
@@ -51,12 +52,20 @@ class PlainSpectrogram:
         weight = self.interpolation.sum(0)
         level = 8.0 / (3.0 * self.n_fft)  # a Hann window of n samples has power 3n/8
         scale = np.where(weight > 1e-6, level / np.maximum(weight, 1e-6), 0.0).astype(np.float32)[:, None]
-        # Only the frames that the network sees are transformed: every k-th. The last block keeps those up to the end.
-        last = block.left + block.stop - block.start if block.right else self._n_steps(excerpt) * self.step
-        spectrum = self._frames(excerpt, range(block.left, last, self.step))
+        spectrum = self.seen(block, excerpt)
         power = (np.square(spectrum.real) + np.square(spectrum.imag)).mean(0)
         made: np.ndarray = (self.interpolation.T @ power.T) * scale
         return made
+
+    def seen(self, block: Block, excerpt: Float32[np.ndarray, "c n"]) -> Complex64[np.ndarray, "c steps f"]:
+        """Spectra in the columns that belong to a block."""
+        # Only the frames that the network sees are transformed: every k-th. The last block keeps those up to the end.
+        last = block.left + block.stop - block.start if block.right else self._n_steps(excerpt) * self.step
+        return self._frames(excerpt, range(block.left, last, self.step))
+
+    def on_bins(self, mask: Float32[np.ndarray, "bands steps"]) -> Float32[np.ndarray, "f steps"]:
+        """A mask on the grid's columns and the bins, linear between rows."""
+        return self.interpolation @ mask
 
     def columns(self, excerpt: Float32[np.ndarray, "c n"], block: Block) -> slice:
         """The grid columns that a block's mask is interpolated from."""
@@ -64,13 +73,22 @@ class PlainSpectrogram:
         return slice(block.first_step, block.first_step + self._n_steps(excerpt) + 1)
 
     def masked(
-        self, block: Block, excerpt: Float32[np.ndarray, "c n"], mask: Float32[np.ndarray, "bands steps"]
+        self,
+        block: Block,
+        excerpt: Float32[np.ndarray, "c n"],
+        mask: Float32[np.ndarray, "bands steps"],
+        adaptation: Adaptation | None = None,
     ) -> Float32[np.ndarray, "c _"]:
-        """Kept samples of a block under its `columns` of a mask; each channel keeps its phase."""
+        """Kept samples of a block under its `columns` of a mask, as it is or adapted to the recording."""
         length = excerpt.shape[-1]
         n_frames = 1 + length // self.hop_length
         spectrum = self._frames(excerpt, range(0, n_frames * self.hop_length, self.hop_length))
-        spectrum *= self._bins(mask, n_frames)
+        wide = self._bins(mask, n_frames)
+        if adaptation is None:
+            spectrum *= wide
+        else:
+            first_frame = block.first_step * self.settings.frames_per_step
+            spectrum = adaptation.apply(spectrum.swapaxes(1, 2), wide.T, first_frame=first_frame).swapaxes(1, 2)
         return self._inverse(spectrum, length)[:, block.kept]
 
     def _n_steps(self, excerpt: Float32[np.ndarray, "c n"]) -> int:

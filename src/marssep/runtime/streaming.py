@@ -13,7 +13,9 @@ from marssep.runtime.chunks import Listener, Network
 from marssep.runtime.folder import RuntimeConfig
 from marssep.runtime.levels import SecondLevels
 from marssep.runtime.spectrogram import PlainSpectrogram
-from marssep.spectral.spool import MaskSpool
+from marssep.spectral.adaptation import Adaptation
+from marssep.spectral.directions import channels_differ
+from marssep.spectral.spool import ColumnSpool
 from marssep.spectral.walking import Block
 
 
@@ -33,7 +35,7 @@ class Source:
 
 
 class Stream:
-    """One recording: `propose` first, after `hear` if that is wanted, then `render` as often as wanted.
+    """One recording: `propose` first, after `hear` if that is wanted, perhaps `adapt`, `render` as often as wanted.
 
     Attributes:
         length: samples per channel; known after `propose`.
@@ -49,7 +51,10 @@ class Stream:
     def __init__(self, source: Source, config: RuntimeConfig, *, folder: Path | None = None) -> None:
         self._source, self._config = source, config
         self._spectrogram = PlainSpectrogram(config.spectral, source.sample_rate)
-        self._masks = MaskSpool(1, config.spectral.n_bands, folder=folder)
+        self._masks = ColumnSpool(1, config.spectral.n_bands, folder=folder)
+        self._folder = folder
+        self._channels_differ = False
+        self._adaptation: Adaptation | None = None
         self.length = 0
         self.levels = SecondLevels(source.sample_rate)
         self.loudest = self._stretches()
@@ -87,9 +92,26 @@ class Stream:
         listener = Listener(network, query, self._config)
         for block, excerpt in self._walk():
             self._masks.append(listener.push(self._spectrogram.power(block, excerpt))[None])
+            self._channels_differ = self._channels_differ or channels_differ(excerpt[:, block.kept])
             self.length = block.stop
         self._masks.append(listener.finish()[None])
         return listener.presence
+
+    def adapt(self) -> None:
+        """Learn from the recording itself, as `marssep.separate.streaming.Stream.adapt`.
+
+        Raises:
+            InputError: if the recording cannot be read.
+            OutputError: if there is no room for what was learnt.
+        """
+        config, begin = self._config.spectral, 0
+        self._adaptation = Adaptation(config, directions=self._channels_differ, folder=self._folder)
+        for block, excerpt in self._walk():
+            seen = self._spectrogram.seen(block, excerpt).swapaxes(1, 2)
+            mask = self._masks.read(slice(begin, begin + seen.shape[-1]))[0]
+            self._adaptation.push(seen, self._spectrogram.on_bins(mask)[None])
+            begin += seen.shape[-1]
+        self._adaptation.finish()
 
     def render(self) -> Iterator[tuple[Float32[np.ndarray, "c n"], Float32[np.ndarray, "c n"]]]:
         """Target and recording, block by block.
@@ -101,7 +123,7 @@ class Stream:
         length = 0
         for block, excerpt in self._spectrogram.walk(self._source.pieces()):
             mask = self._masks.read(self._spectrogram.columns(excerpt, block))[0]
-            target, recording = self._spectrogram.masked(block, excerpt, mask), excerpt[:, block.kept]
+            target, recording = self._spectrogram.masked(block, excerpt, mask, self._adaptation), excerpt[:, block.kept]
             self.levels.push(block.start, target, recording)
             self.loudest.push(target)
             length = block.stop
@@ -130,6 +152,8 @@ class Stream:
 
     def __exit__(self, *_: object) -> None:
         self._masks.close()
+        if self._adaptation is not None:
+            self._adaptation.close()
 
 
 @dataclass(slots=True)

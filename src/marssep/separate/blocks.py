@@ -57,11 +57,15 @@ def block_power(
 ) -> Float[Tensor, "bands steps"]:
     """The columns of `grid_power` that belong to a block."""
     grid = spectral.to_grid(spectral.stft(excerpt, sample_rate), sample_rate).mean(0)
+    return grid[:, kept_columns(block, grid.shape[-1], sample_rate, spectral)]
+
+
+def kept_columns(block: Block, n_columns: int, sample_rate: int, spectral: Spectrogram) -> slice:
+    """Of the `n_columns` that a block with its context has, those that belong to the block."""
     step = samples_per_step(spectral, sample_rate)
     skip = block.left // step
     # The last block keeps the columns whose centre lies at or after the last sample.
-    keep = grid.shape[-1] - skip if block.right == 0 else (block.stop - block.start) // step
-    return grid[:, skip : skip + keep]
+    return slice(skip, n_columns if block.right == 0 else skip + (block.stop - block.start) // step)
 
 
 def apply_mask(
@@ -109,7 +113,7 @@ def masked_block(
     *,
     length: int,
 ) -> Float[Tensor, "c n"]:
-    """Waveform of a block's spectrogram under a mask on the grid."""
+    """Waveform of a block's spectrogram under a mask on the grid, the same for all channels."""
     masked = spectrum * spectral.from_grid(columns, sample_rate, spectrum.shape[-1])
     return spectral.istft(masked, sample_rate, length)
 

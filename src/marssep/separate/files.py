@@ -38,6 +38,9 @@ class FileSettings(Settings):
 
     gate: bool = True
     """Turn the target of an absent sound down by the model's attenuation."""
+    adapt: bool = True
+    """Learn from the recording itself what its sounds look like and where they come from; otherwise the network's mask
+    is all. See `marssep.spectral.adaptation`."""
     shares: bool = False
     """Let the queries compete; their masks and that of one common rest add up to one."""
     picture: bool = False
@@ -50,6 +53,10 @@ class FileSettings(Settings):
     """Leave results alone that have their name already, whatever they were made from."""
     block_seconds: float | None = None
     """Kept part of a block, seconds; None is a quarter of a million samples, which is fast and small."""
+
+    def decisive(self) -> dict[str, Any]:
+        """Those that decide how a result sounds."""
+        return self.model_dump(include={"gate", "adapt", "shares"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +158,8 @@ class FileJob:
             contextlib.ExitStack() as stack,
         ):
             stream.propose()
+            if self._settings.adapt:
+                stream.adapt()
             groups = [list(range(len(files)))] if self._settings.shares else [[index] for index in range(len(files))]
             writing = _Writing(stream, files, groups, _layout(file, stream), file.subtype)
             stack.callback(writing.discard)
@@ -175,7 +184,7 @@ class FileJob:
             input=file.name,
             input_sha256=self._sha256,
             subtype=file.subtype,
-            settings={"gate": self._settings.gate, "shares": self._settings.shares},
+            settings=self._settings.decisive(),
         )
         return sidecar_row(
             self._files[index],
@@ -213,9 +222,8 @@ class FileJob:
             draw_scene(scene, path)
 
     def _fingerprint(self, index: int) -> str:
-        shares = self._settings.shares
-        queries = [self._queries[index], *(self._queries if shares else [])]
-        mark = self._separator.fingerprint(queries, self._sha256, gate=self._settings.gate, shares=shares)
+        queries = [self._queries[index], *(self._queries if self._settings.shares else [])]
+        mark = self._separator.fingerprint(queries, self._sha256, self._settings)
         return f"{mark}+uncertainty" if self._settings.uncertainty else mark  # whose picture is another one
 
     @staticmethod

@@ -17,9 +17,12 @@ from torch import Tensor
 from marssep.errors import MarssepError
 from marssep.model import LoadedModel, normalise
 from marssep.separate.chunks import Competition, propose
+from marssep.spectral.adaptation import Adaptation
+from marssep.spectral.directions import channels_differ
 
 MOST_DB = 200.0
 """Of a signal-to-noise ratio: what equal numbers get."""
+_FRAMES = 4096  # filtered at once
 
 # A child's peak as its parent sees it is never below what the parent held when it forked, so the child says it itself.
 _CHILD = """
@@ -134,9 +137,16 @@ def _grid(model: LoadedModel, waveform: Tensor, sample_rate: int) -> Tensor:
 
 @torch.inference_mode()
 def _masked(model: LoadedModel, waveform: Tensor, sample_rate: int, mask: Tensor) -> Tensor:
-    spectral, made = model.spectral, []
-    for channel in waveform:  # one after another: the spectrogram of ten minutes at 48 kHz takes half a gigabyte
-        spectrum = spectral.stft(channel, sample_rate)
-        spectrum *= spectral.from_grid(mask, sample_rate, spectrum.shape[-1])
-        made.append(spectral.istft(spectrum, sample_rate, len(channel)))
-    return torch.stack(made)
+    spectral = model.spectral
+    wide = spectral.from_grid(mask, sample_rate, spectral.n_frames(waveform.shape[-1], sample_rate)).numpy()
+    # One channel after another: the spectrogram of ten minutes at 48 kHz takes half a gigabyte.
+    spectrum = torch.stack([spectral.stft(channel, sample_rate) for channel in waveform])
+    seen = spectrum[..., :: spectral.settings.frames_per_step].numpy()
+    with Adaptation(spectral.settings, directions=channels_differ(waveform.numpy())) as adaptation:
+        adaptation.push(seen, spectral.on_bins(mask[None], sample_rate).numpy())
+        adaptation.finish()
+        for first in range(0, spectrum.shape[-1], _FRAMES):
+            part = slice(first, first + _FRAMES)
+            made = adaptation.apply(spectrum[..., part].numpy(), wide[:, part], first_frame=first)
+            spectrum[..., part] = torch.from_numpy(made)
+    return torch.stack([spectral.istft(each, sample_rate, waveform.shape[-1]) for each in spectrum])

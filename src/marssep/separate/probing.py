@@ -157,6 +157,7 @@ def probe(
     heard = SecondEmbeddings(separator.encoder, source.sample_rate)
     with Stream(source, separator.model, separator.encoder, asked, watch=watch) as stream:
         stream.propose()
+        stream.adapt()
         for part in stream.render(range(len(queries)), listening=True):
             heard.push(part.mixture)
         verdicts = stream.verdicts(gate=False)

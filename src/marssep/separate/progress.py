@@ -12,7 +12,8 @@ class Progress:
 
     Attributes:
         name: of the recording.
-        stage: `settle` (a picture's readings), `propose` (the network) or `render` (writing).
+        stage: `settle` (a picture's readings), `propose` (the network), `adapt` (what the sounds are
+            like here) or `render` (writing).
         share: of the whole work, in [0, 1]; an estimate, as the header's length may lie and a last pass be needed.
         seconds: of the recording that this stage has passed.
     """

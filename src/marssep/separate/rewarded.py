@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from marssep.errors import UsageError
 from marssep.model import normalise
 from marssep.separate.blocks import grid_power
 from marssep.separate.refining import RefineSettings, refine
+from marssep.spectral.adaptation import Adaptation
+from marssep.spectral.directions import channels_differ
 
 if TYPE_CHECKING:
     from marssep.separate.separation import Separation
@@ -34,16 +36,17 @@ def refine_separation(separation: "Separation", reward: Reward, settings: Refine
             f"{mixture.shape[-1] / rate:.0f}; refine excerpts."
         )
     mask = torch.from_numpy(separation.grid_mask)
-    candidates = _Candidates(mixture, rate, separation, reward)
     power = grid_power(mixture, rate, separation.spectral)[None]
     logits = mask.clamp(_SURE, 1.0 - _SURE).logit()[None, None]
-    refined = refine(logits, candidates.score, settings, power=power * normalise(power))
+    with _Candidates(mixture, rate, separation, reward) as candidates:
+        refined = refine(logits, candidates.score, settings, power=power * normalise(power))
+        made = torch.sigmoid(refined)[0]
+        target = candidates.sounds(made)[0]
     about = separation.provenance.settings | {"refined": settings.model_dump()}
     provenance = replace(separation.provenance, settings=about)
     if torch.equal(refined, logits):  # nothing better was found
         return replace(separation, provenance=provenance)
-    made = torch.sigmoid(refined)[0]
-    target = candidates.sounds(made)[0] * 10.0 ** (-provenance.attenuated_db / 20.0)
+    target *= 10.0 ** (-provenance.attenuated_db / 20.0)
     residual = (mixture - target).numpy()
     return replace(
         separation, target=target.numpy(), residual=residual, grid_mask=made[0].numpy(), provenance=provenance
@@ -56,6 +59,20 @@ class _Candidates:
     def __init__(self, mixture: Float[Tensor, "c n"], rate: int, separation: "Separation", reward: Reward) -> None:
         self.mixture, self.rate, self.spectral, self.reward = mixture, rate, separation.spectral, reward
         self.spectrum = self.spectral.stft(mixture, rate)
+        self.adaptation: Adaptation | None = None
+        if separation.provenance.settings.get("adapt"):  # once, to the first mask
+            self.adaptation = Adaptation(self.spectral.settings, directions=channels_differ(separation.mixture))
+            seen = self.spectrum[..., :: self.spectral.settings.frames_per_step]
+            mask = self.spectral.on_bins(torch.from_numpy(separation.grid_mask), rate)
+            self.adaptation.push(seen.numpy(), mask[None].numpy())
+            self.adaptation.finish()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.adaptation is not None:
+            self.adaptation.close()
 
     def score(self, masks: Float[Tensor, "1 1 g bands steps"]) -> Float[Tensor, "1 1 g"]:
         together = max(1, _SAMPLES // self.mixture.numel())
@@ -64,7 +81,12 @@ class _Candidates:
 
     def sounds(self, masks: Float[Tensor, "g bands steps"]) -> Float[Tensor, "g c n"]:
         wide = self.spectral.from_grid(masks, self.rate, self.spectrum.shape[-1])
-        return self.spectral.istft(wide[:, None] * self.spectrum, self.rate, self.mixture.shape[-1])
+        if self.adaptation is None:
+            made = wide[:, None] * self.spectrum
+        else:
+            adapted = [self.adaptation.apply(self.spectrum.numpy(), mask.numpy()) for mask in wide]
+            made = torch.from_numpy(np.stack(adapted))
+        return self.spectral.istft(made, self.rate, self.mixture.shape[-1])
 
     def _rewards(self, masks: Float[Tensor, "g bands steps"]) -> Float[Tensor, " g"]:
         found = np.asarray(self.reward(self.sounds(masks).numpy(), self.rate), dtype=np.float32)

@@ -30,7 +30,8 @@ class Separation:
     Attributes:
         target: the sound, at the input's rate, channels and length.
         residual: everything else; target + residual is the input.
-        grid_mask: mask on the log-frequency grid, in [0, 1], before any attenuation for absence.
+        grid_mask: mask on the log-frequency grid, in [0, 1], before any attenuation for absence. Where channels differ
+            it steers a filter between them (`marssep.spectral.directions`), so target / mixture is not the mask.
         presence: probability that the sound is in the recording.
         present: whether presence reached the model's threshold.
         confidence: probability that the sound can be heard, for every second; the last one may be shorter.

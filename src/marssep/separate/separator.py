@@ -25,6 +25,7 @@ from marssep.separate.provenance import Provenance, fingerprint
 from marssep.separate.separation import Separation
 from marssep.separate.sources import ArraySource, check_rate
 from marssep.separate.streaming import Stream, Verdict
+from marssep.spectral.adaptation import recipe
 
 Recording = str | os.PathLike[str] | tuple[np.ndarray, int] | Audio
 """A file, or a waveform `[n]` or `[c, n]` with its sample rate in hertz."""
@@ -81,6 +82,7 @@ class Separator:
         input: Recording,  # the word users look for
         *,
         gate: bool = True,
+        adapt: bool = True,
         **query: Unpack[QueryParts],
     ) -> Separation:
         """Get a sound out of a recording.
@@ -88,6 +90,8 @@ class Separator:
         Args:
             input: the recording; any rate, any number of channels, any length from one sample.
             gate: turn the target down by the model's `absent_attenuation_db` when the sound seems to be absent.
+            adapt: learn from the recording itself what its sounds look like and where they come from
+                (`marssep.spectral.adaptation`); otherwise the network's mask is all.
             **query: what is asked for, as the fields of `Query`:
                 `text`, the sound in words;
                 `audio`, an example of the sound;
@@ -101,11 +105,11 @@ class Separator:
             InputError: if the recording or the query's files cannot be used.
             UsageError: if nothing is asked for.
         """
-        return self.separate_query(input, Query(**query), gate=gate)
+        return self.separate_query(input, Query(**query), gate=gate, adapt=adapt)
 
-    def separate_query(self, input: Recording, query: Query, *, gate: bool = True) -> Separation:
+    def separate_query(self, input: Recording, query: Query, *, gate: bool = True, adapt: bool = True) -> Separation:
         """As `separate`, with the query as one value."""
-        return self.separate_queries(input, [query], gate=gate)[0]
+        return self.separate_queries(input, [query], gate=gate, adapt=adapt)[0]
 
     def separate_queries(
         self,
@@ -113,6 +117,7 @@ class Separator:
         queries: Sequence[Query],
         *,
         gate: bool = True,
+        adapt: bool = True,
         shares: bool = False,
         watch: Watch | None = None,
     ) -> list[Separation]:
@@ -122,6 +127,7 @@ class Separator:
             input: as of `separate`.
             queries: what is asked for.
             gate: as of `separate`.
+            adapt: as of `separate`.
             shares: let the queries compete: their masks and that of the rest add up to one.
             watch: called on the way; may cancel by returning False.
 
@@ -136,10 +142,9 @@ class Separator:
         asked = Asked.of(queries, self.encoder, shares=shares, source=source)
         with Stream(source, self.model, self.encoder, asked, watch=watch) as stream:
             stream.propose()
-            targets = [torch.empty_like(waveform) for _ in queries]
-            for part in stream.render(range(len(queries)), listening=True):
-                for target, made in zip(targets, part.targets, strict=True):
-                    target[:, part.block.start : part.block.stop] = made
+            if adapt:
+                stream.adapt()
+            targets = _rendered(stream, waveform)
             verdicts = stream.verdicts(gate=gate)
             masks = torch.from_numpy(stream.masks.read(slice(None)))
         results = []
@@ -161,7 +166,7 @@ class Separator:
                         input=loaded.name,
                         input_sha256=loaded.sha256,
                         subtype=loaded.audio.subtype,
-                        settings={"gate": gate, "shares": shares},
+                        settings={"gate": gate, "adapt": adapt, "shares": shares},
                     ),
                 )
             )
@@ -195,23 +200,23 @@ class Separator:
             output = Naming(output).paths(path, queries, shares=settings.shares)
         return FileJob(self, Path(path), queries, output, settings=settings).run(watch)
 
-    def fingerprint(
-        self, queries: Sequence[Query], input_sha256: str, *, gate: bool = True, shares: bool = False
-    ) -> str:
+    def fingerprint(self, queries: Sequence[Query], input_sha256: str, settings: FileSettings | None = None) -> str:
         """A checksum of all that decides a result of `separate_file`.
 
         Args:
             queries: the one that the result is of; with shares, it and then all.
             input_sha256: of the recording's bytes.
-            gate: as of `separate`.
-            shares: as of `separate_queries`.
+            settings: as of `separate_file`.
 
         Raises:
             InputError: if a query's file cannot be read.
         """
-        settings = {"gate": gate, "shares": shares, "negative_in": [query.negative_in for query in queries]}
+        settings = settings or FileSettings()
+        decisive = settings.decisive() | {"negative_in": [query.negative_in for query in queries]}
+        if settings.adapt:
+            decisive["adapt"] = recipe()
         model = {"sha256": self.model.sha256, "encoder": self.encoder.fingerprint}
-        return fingerprint(queries, input_sha256=input_sha256, model=model, settings=settings)
+        return fingerprint(queries, input_sha256=input_sha256, model=model, settings=decisive)
 
     def provenance(
         self,
@@ -240,6 +245,15 @@ class Separator:
     def embed(self, query: Query) -> Float[Tensor, "q d"]:
         """The target's embedding, followed by those of the negatives that work in the logits."""
         return Asked.of([query], self.encoder).rows()[0]
+
+
+def _rendered(stream: Stream, waveform: Float[Tensor, "c n"]) -> list[Float[Tensor, "c n"]]:
+    """All targets, whole."""
+    targets = [torch.empty_like(waveform) for _ in stream.asked.targets]
+    for part in stream.render(range(len(targets)), listening=True):
+        for target, made in zip(targets, part.targets, strict=True):
+            target[:, part.block.start : part.block.stop] = made
+    return targets
 
 
 def _load(input: Recording) -> _Input:

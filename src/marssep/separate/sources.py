@@ -28,6 +28,10 @@ class Source(Protocol):
         """Hz."""
 
     @property
+    def channels(self) -> int:
+        """How many."""
+
+    @property
     def length_hint(self) -> int:
         """Samples per channel, as far as is known; 0 if nothing is."""
 
@@ -52,6 +56,11 @@ class FileSource:
         return self.file.sample_rate
 
     @property
+    def channels(self) -> int:
+        """Those of the file."""
+        return self.file.channels
+
+    @property
     def length_hint(self) -> int:
         """By the header."""
         return self.file.frames_hint
@@ -69,6 +78,11 @@ class ArraySource:
     waveform: Float[Tensor, "c n"]
     sample_rate: int
     name: str = "waveform"
+
+    @property
+    def channels(self) -> int:
+        """Rows of the waveform."""
+        return int(self.waveform.shape[0])
 
     @property
     def length_hint(self) -> int:

@@ -2,7 +2,8 @@
 
 1. *settle*, only for a query by picture alone: the network and the query encoder listen for each of its readings.
 2. *propose*: spectrogram block by block, the network chunk by chunk, masks cross-faded onto the spool.
-3. *render*: spectrogram block by block again, masks applied, the inverse handed on.
+3. *adapt*, if wanted: what the sounds look like here and where they come from; `marssep.spectral.adaptation`.
+4. *render*: spectrogram block by block again, adapted masks applied, the inverse handed on.
 
 What is known only at the end (whether the sound is there, whether a peak passes full scale) may need another render.
 """
@@ -23,18 +24,20 @@ from marssep.model import LoadedModel
 from marssep.query import QueryEncoder
 from marssep.runtime.hearing import Heard
 from marssep.separate.asked import Asked
-from marssep.separate.blocks import block_columns, block_power, masked_block, walk
+from marssep.separate.blocks import block_columns, block_power, kept_columns, masked_block, walk
 from marssep.separate.chunks import Fader, Listener, Said
 from marssep.separate.presence import TYPICAL, Ear, Evidence, Gate, Stretches
 from marssep.separate.progress import Meter, Watch
 from marssep.separate.settling import weigh
 from marssep.separate.sources import Source
 from marssep.separate.trace import GridLevels, SecondLevels, Trace, loudest_db, over_seconds, shares_db
-from marssep.spectral.spool import MaskSpool
+from marssep.spectral.adaptation import Adaptation
+from marssep.spectral.directions import channels_differ
+from marssep.spectral.spool import ColumnSpool
 from marssep.spectral.walking import Block
 
 _GRID_STEP = float(1 << 23)  # of 24-bit samples
-_STAGES = (("settle", 1.0), ("propose", 2.0), ("render", 2.0))
+_STAGES = {"settle": 1.0, "propose": 2.0, "adapt": 1.0, "render": 2.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +113,14 @@ class Stream:
         self.source, self.model, self.encoder, self.asked = source, model, encoder, asked
         self.length = 0
         self.on_grid = True
-        self.masks = MaskSpool(len(asked.targets), model.config.spectral.n_bands, folder=folder)
-        self._block_seconds = block_seconds
-        stages = _STAGES if any(asked.readings) else _STAGES[1:]
+        self.masks = ColumnSpool(len(asked.targets), model.config.spectral.n_bands, folder=folder)
+        self._block_seconds, self._folder = block_seconds, folder
+        stages = tuple((name, size) for name, size in _STAGES.items() if name != "settle" or any(asked.readings))
         self._meter = Meter(
             watch, name=source.name, sample_rate=source.sample_rate, length=source.length_hint, stages=stages
         )
+        self._channels_differ = False
+        self._adaptation: Adaptation | None = None
         self._settled: dict[int, float] = {}
         self._presence = torch.zeros(0)
         self._said: Said | None = None
@@ -148,6 +153,27 @@ class Stream:
         self._said = listener.said()
 
     @torch.inference_mode()
+    def adapt(self) -> None:
+        """Learn from the recording itself, after `propose`, and have `render` use it.
+
+        Raises:
+            InputError: if the recording cannot be read.
+            OutputError: if there is no room for what was learnt.
+            CancelledError: if the watch says so.
+        """
+        self._meter.enter("adapt")
+        rate, spectral = self.source.sample_rate, self.model.spectral
+        self._adaptation = Adaptation(spectral.settings, directions=self._channels_differ, folder=self._folder)
+        for block, excerpt in self._walk():
+            seen = spectral.stft(excerpt.float(), rate)[..., :: spectral.settings.frames_per_step]
+            kept = kept_columns(block, seen.shape[-1], rate, spectral)
+            columns = slice(block.first_step + kept.start, block.first_step + kept.stop)
+            masks = spectral.on_bins(torch.from_numpy(self.masks.read(columns)), rate)
+            self._adaptation.push(seen[..., kept].numpy(), masks.numpy())
+            self._meter.passed(block.stop)
+        self._adaptation.finish()
+
+    @torch.inference_mode()
     def render(self, wanted: Sequence[int], *, listening: bool = False) -> Iterator[Rendered]:
         """The targets `wanted`, block by block and before any gate.
 
@@ -167,10 +193,7 @@ class Stream:
         for block, excerpt in self._walk():
             spectrum = spectral.stft(excerpt.float(), rate)
             masks = torch.from_numpy(self.masks.read(block_columns(block, spectrum.shape[-1], spectral)))
-            targets = [
-                masked_block(spectrum, masks[index], rate, spectral, length=excerpt.shape[-1])[:, block.kept]
-                for index in wanted
-            ]
+            targets = [self._target(block, spectrum, masks[index], index)[:, block.kept] for index in wanted]
             for heard, target in zip(stretches, targets, strict=False):
                 heard.push(target)
             if listening:
@@ -241,8 +264,10 @@ class Stream:
         return made
 
     def close(self) -> None:
-        """Give the spool back."""
+        """Give memory and disk back."""
         self.masks.close()
+        if self._adaptation is not None:
+            self._adaptation.close()
 
     def __enter__(self) -> Self:
         return self
@@ -251,6 +276,17 @@ class Stream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _target(
+        self, block: Block, spectrum: Complex[Tensor, "c f t"], mask: Float[Tensor, "bands _"], index: int
+    ) -> Float[Tensor, "c n"]:
+        rate, spectral, length = self.source.sample_rate, self.model.spectral, block.kept.stop + block.right
+        if self._adaptation is None:
+            return masked_block(spectrum, mask, rate, spectral, length=length)
+        wide = spectral.from_grid(mask, rate, spectrum.shape[-1])
+        first_frame = block.first_step * spectral.settings.frames_per_step
+        made = self._adaptation.apply(spectrum.numpy(), wide.numpy(), sound=index, first_frame=first_frame)
+        return spectral.istft(torch.from_numpy(made), rate, length)
 
     def _settle(self) -> None:
         self._meter.enter("settle")
@@ -293,6 +329,8 @@ class Stream:
         rate, spectral = self.source.sample_rate, self.model.spectral
         for block, excerpt in self._walk():
             kept = excerpt[:, block.kept]
+            if check and not self._channels_differ:
+                self._channels_differ = channels_differ(kept.float().numpy())
             if check and self.on_grid:
                 scaled = kept.double() * _GRID_STEP
                 self.on_grid = bool((scaled == scaled.round()).all())

@@ -108,13 +108,17 @@ class Spectrogram:
     ) -> Float[Tensor, "*b f t"]:
         """A mask on the grid as a mask on the STFT's bins: linear between rows and between steps."""
         per_step = self.settings.frames_per_step
-        # Bins side by side, as the spectrogram has them: a product of two layouts takes three times as long.
-        wide = mask.mT @ self._interpolation(sample_rate, mask.device).T
+        wide = self.on_bins(mask, sample_rate).mT
         if per_step > 1:
             following = torch.cat([wide[..., 1:, :], wide[..., -1:, :]], dim=-2)  # the last step holds until the end
             shares = torch.arange(per_step, dtype=wide.dtype, device=wide.device)[:, None] / per_step
             wide = torch.lerp(wide[..., None, :], following[..., None, :], shares).flatten(-3, -2)
         return wide[..., :n_frames, :].mT
+
+    def on_bins(self, mask: Float[Tensor, "*b bands steps"], sample_rate: int) -> Float[Tensor, "*b f steps"]:
+        """A mask on the grid's columns and the STFT's bins: linear between rows."""
+        # Bins side by side, as the spectrogram has them: a product of two layouts takes three times as long.
+        return (mask.mT @ self._interpolation(sample_rate, mask.device).T).mT
 
     def masked(
         self, waveform: Float[Tensor, " n"], mask: Float[Tensor, "q bands steps"], sample_rate: int

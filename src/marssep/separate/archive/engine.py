@@ -150,7 +150,7 @@ def _ray(settings: EngineSettings) -> Iterator[Any]:
     if settings.address is None:
         temp = Path(tempfile.mkdtemp(prefix="marssep-ray-", dir=_short_temp()))
     else:
-        _check(settings.address)
+        check_address(settings.address)
     try:
         _start(ray, settings, temp)
         context = ray.data.DataContext.get_current()
@@ -163,8 +163,11 @@ def _ray(settings: EngineSettings) -> Iterator[Any]:
             shutil.rmtree(temp, ignore_errors=True)
 
 
-def _check(address: str) -> None:
+def check_address(address: str) -> None:
     """Refuse what Ray Data cannot use, and what nobody answers at.
+
+    Args:
+        address: of a cluster's head, as `EngineSettings.address`.
 
     Raises:
         UsageError: if so.

@@ -41,6 +41,7 @@ class ArchiveJob:
         negative: sounds, in words, to keep out.
         model: name or folder.
         gate: turn the target down where the sound seems to be absent.
+        adapt: learn from the recording itself what its sounds look like and where they come from.
         residual: keep everything else, too.
     """
 
@@ -50,12 +51,18 @@ class ArchiveJob:
     negative: tuple[str, ...] = ()
     model: str = "default"
     gate: bool = True
+    adapt: bool = True
     residual: bool = True
 
     @property
     def query(self) -> Query:
         """For the separator."""
         return Query(text=self.text, audio=self.audio, image=self.image, negative=self.negative)
+
+    @property
+    def settings(self) -> FileSettings:
+        """For the separator."""
+        return FileSettings(gate=self.gate, adapt=self.adapt)
 
     def described(self, separator: Separator) -> dict[str, Any]:
         """The question by content: files by digest, model and encoder by their weights."""
@@ -121,7 +128,7 @@ class ArchiveWorker:
         return replace(blank, reason=reason, attempts=MOST_ATTEMPTS)
 
     def _done(self, each: ArchiveInput, row: ArchiveRow) -> ArchiveRow:
-        mark = self.loaded.fingerprint([self.job.query], each.sha256(), gate=self.job.gate)
+        mark = self.loaded.fingerprint([self.job.query], each.sha256(), self.job.settings)
         key = mark[:32]
         sidecar = sidecar_path(self.output, key)
         started, took = time.monotonic(), 0.0
@@ -151,8 +158,7 @@ class ArchiveWorker:
                 with path.open("wb") as file:
                     file.writelines(each.chunks())
             try:
-                settings = FileSettings(gate=self.job.gate)
-                (result,) = self.loaded.separate_file(path, [self.job.query], [paths], settings=settings)
+                (result,) = self.loaded.separate_file(path, [self.job.query], [paths], settings=self.job.settings)
             except InputError as error:
                 raise InputError(str(error).replace(str(path), each.name)) from None
             assert result.row is not None
