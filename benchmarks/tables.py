@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+PAGES = [Path("docs/runtime.md"), Path("docs/separation.md")]
+
 
 def main() -> None:
     """Rewrite the pages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pages", type=Path, nargs="+", default=[Path("docs/runtime.md"), Path("docs/separation.md")])
+    parser.add_argument("--pages", type=Path, nargs="+", default=PAGES)
     parser.add_argument("--results", type=Path, default=Path("results"))
     settings = parser.parse_args()
     for page in settings.pages:

@@ -10,7 +10,7 @@ from torch import Tensor
 from marssep.model import LoadedModel
 from marssep.query import QueryEncoder, Readings
 from marssep.runtime.hearing import Heard
-from marssep.separate.blocks import apply_mask, grid_power
+from marssep.separate.blocks import grid_power
 from marssep.separate.chunks import cross_fade, hear
 from marssep.separate.presence import Ear, Evidence, find_stretches
 from marssep.separate.settling import settle
@@ -44,7 +44,6 @@ def separate_queries(
     *,
     queries: Sequence[Tensor | Readings] | Float[Tensor, "q d"],
     listening: bool = False,
-    adapt: bool = True,
 ) -> SeparatedQueries:
     """Separate one recording by several queries; the network sees the mixture once.
 
@@ -55,7 +54,6 @@ def separate_queries(
         sample_rate: Hz.
         queries: unit-norm embeddings, or readings to settle by the mixture.
         listening: gather all evidence of presence, also what the model's presence does not use.
-        adapt: as of `Separator.separate`.
     """
     spectral = model.spectral
     power = grid_power(mixture[None], sample_rate, spectral)
@@ -68,11 +66,7 @@ def separate_queries(
     embeddings = torch.stack([settled[k].embedding if k in settled else query for k, query in enumerate(queries)])
     masks, proposed = _propose(model, power, embeddings)
     logits = [settled[k].presence if k in settled else float(logit) for k, logit in enumerate(proposed)]
-    targets = (
-        _targets(model, mixture, sample_rate, masks)
-        if adapt
-        else [apply_mask(mixture[None], mask, sample_rate, spectral) for mask in masks]
-    )
+    targets = _targets(model, mixture, sample_rate, masks)
     heard = [Heard()] * len(embeddings)
     if listening or config.evidence_weights.listens:
         ear = Ear.of(config, encoder, wholly=listening)
