@@ -58,11 +58,15 @@ def _recording() -> np.ndarray:
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
 def test_output_is_what_it_was(architecture: str) -> None:
     separator = Separator(_seeded(architecture), load_encoder("tiny"))
-    result = separator.separate((_recording(), RATE), text="a rising whistle", gate=False)
+    made = {}
+    for name, adapt in (("", False), ("adapted_", True)):
+        result = separator.separate((_recording(), RATE), text="a rising whistle", gate=False, adapt=adapt)
+        made |= {f"{name}target": result.target, f"{name}presence": np.float32([result.presence])}
     path = FOLDER / f"{architecture}.safetensors"
     if os.environ.get("MARSSEP_WRITE_GOLDEN"):
-        save_file({"target": result.target, "presence": np.float32([result.presence])}, path)
+        save_file(made, path)
     golden = load_file(path)
     assert 0.02 < np.abs(golden["target"]).max() < 0.5  # the mask is neither open nor shut
-    np.testing.assert_allclose(result.target, golden["target"], atol=2e-5, rtol=0)
-    np.testing.assert_allclose([result.presence], golden["presence"], atol=1e-4, rtol=0)
+    assert set(golden) == set(made)
+    for name, found in made.items():
+        np.testing.assert_allclose(found, golden[name], atol=1e-4 if "presence" in name else 2e-5, rtol=0, err_msg=name)
