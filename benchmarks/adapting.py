@@ -144,10 +144,7 @@ def ask(separator: Separator, corpus: Corpus, spec: MixtureSpec, scene: str, ind
         for way in WAYS:
             if way == "adapted":
                 stream.adapt()
-            targets = [torch.empty_like(mixture) for _ in asked]
-            for part in stream.render(range(len(asked)), listening=True):
-                for target, made in zip(targets, part.targets, strict=True):
-                    target[:, part.block.start : part.block.stop] = made
+            targets = stream.whole(mixture)
             for row, target, verdict in zip(rows, targets, stream.verdicts(gate=False), strict=True):
                 row[f"{way}_presence"] = verdict.presence
                 if row["truth"] is not None:

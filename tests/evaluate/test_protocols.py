@@ -26,7 +26,7 @@ from marssep.evaluate.protocols.esc50 import draw_pairs
 from marssep.metrics import snr_db
 from marssep.metrics.bss import load_museval
 from marssep.separate import Separator
-from marssep.spectral.adaptation import Adaptation
+from marssep.separate.adapting import learn_whole
 
 Build = Callable[..., Separator]
 RATE, LENGTH = 16000, 16383
@@ -108,12 +108,9 @@ def adapted_mask(separator: Separator, mixture: np.ndarray, label: str) -> np.nd
     """The mask that a target was made by, on the bins of the STFT."""
     spectral = separator.model.spectral
     proposed = separator.separate((mixture, RATE), text=label, gate=False)
-    spectrum = spectral.stft(torch.from_numpy(mixture)[None], RATE).numpy()
-    with Adaptation(spectral.settings, directions=False) as adaptation:
-        step = spectral.settings.frames_per_step
-        columns = spectral.on_bins(torch.from_numpy(proposed.grid_mask)[None], RATE).numpy()
-        adaptation.push(spectrum[..., ::step], columns)
-        adaptation.finish()
+    whole = spectral.stft(torch.from_numpy(mixture)[None], RATE)
+    masks, spectrum = torch.from_numpy(proposed.grid_mask)[None], whole.numpy()
+    with learn_whole(whole, masks, RATE, spectral, directions=False) as adaptation:
         made = adaptation.apply(spectrum, proposed.mask)
     return np.abs(np.divide(made, spectrum, out=np.zeros_like(made), where=spectrum != 0))[0]
 

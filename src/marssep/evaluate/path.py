@@ -10,12 +10,12 @@ from torch import Tensor
 from marssep.model import LoadedModel
 from marssep.query import QueryEncoder, Readings
 from marssep.runtime.hearing import Heard
+from marssep.separate.adapting import learn_whole
 from marssep.separate.blocks import grid_power
 from marssep.separate.chunks import cross_fade, hear
 from marssep.separate.presence import Ear, Evidence, find_stretches
 from marssep.separate.settling import settle
 from marssep.separate.trace import SecondLevels, loudest_db
-from marssep.spectral.adaptation import Adaptation
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,7 @@ def _targets(
     """Under masks that were adapted to the mixture."""
     spectral = model.spectral
     spectrum = spectral.stft(mixture[None], sample_rate)
-    with Adaptation(spectral.settings, directions=False) as adaptation:
-        seen = spectrum[..., :: spectral.settings.frames_per_step]
-        adaptation.push(seen.numpy(), spectral.on_bins(masks, sample_rate).numpy())
-        adaptation.finish()
+    with learn_whole(spectrum, masks, sample_rate, spectral, directions=False) as adaptation:
         wide = spectral.from_grid(masks, sample_rate, spectrum.shape[-1]).numpy()
         made = [adaptation.apply(spectrum.numpy(), each, sound=index) for index, each in enumerate(wide)]
     return [spectral.istft(torch.from_numpy(each), sample_rate, len(mixture)) for each in made]

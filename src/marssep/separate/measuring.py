@@ -16,8 +16,8 @@ from torch import Tensor
 
 from marssep.errors import MarssepError
 from marssep.model import LoadedModel, normalise
+from marssep.separate.adapting import learn_whole
 from marssep.separate.chunks import Competition, propose
-from marssep.spectral.adaptation import Adaptation
 from marssep.spectral.directions import channels_differ
 
 MOST_DB = 200.0
@@ -139,14 +139,12 @@ def _grid(model: LoadedModel, waveform: Tensor, sample_rate: int) -> Tensor:
 def _masked(model: LoadedModel, waveform: Tensor, sample_rate: int, mask: Tensor) -> Tensor:
     spectral = model.spectral
     wide = spectral.from_grid(mask, sample_rate, spectral.n_frames(waveform.shape[-1], sample_rate)).numpy()
-    # One channel after another: the spectrogram of ten minutes at 48 kHz takes half a gigabyte.
-    spectrum = torch.stack([spectral.stft(channel, sample_rate) for channel in waveform])
-    seen = spectrum[..., :: spectral.settings.frames_per_step].numpy()
-    with Adaptation(spectral.settings, directions=channels_differ(waveform.numpy())) as adaptation:
-        adaptation.push(seen, spectral.on_bins(mask[None], sample_rate).numpy())
-        adaptation.finish()
+    spectrum = spectral.stft(waveform, sample_rate)
+    differ = channels_differ(waveform.numpy())
+    with learn_whole(spectrum, mask[None], sample_rate, spectral, directions=differ) as adaptation:
         for first in range(0, spectrum.shape[-1], _FRAMES):
             part = slice(first, first + _FRAMES)
             made = adaptation.apply(spectrum[..., part].numpy(), wide[:, part], first_frame=first)
             spectrum[..., part] = torch.from_numpy(made)
+    # One channel after another: the frames of ten minutes at 48 kHz take half a gigabyte.
     return torch.stack([spectral.istft(each, sample_rate, waveform.shape[-1]) for each in spectrum])

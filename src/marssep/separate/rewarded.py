@@ -11,6 +11,7 @@ from torch import Tensor
 
 from marssep.errors import UsageError
 from marssep.model import normalise
+from marssep.separate.adapting import learn_whole
 from marssep.separate.blocks import grid_power
 from marssep.separate.refining import RefineSettings, refine
 from marssep.spectral.adaptation import Adaptation
@@ -61,11 +62,8 @@ class _Candidates:
         self.spectrum = self.spectral.stft(mixture, rate)
         self.adaptation: Adaptation | None = None
         if separation.provenance.settings.get("adapt"):  # once, to the first mask
-            self.adaptation = Adaptation(self.spectral.settings, directions=channels_differ(separation.mixture))
-            seen = self.spectrum[..., :: self.spectral.settings.frames_per_step]
-            mask = self.spectral.on_bins(torch.from_numpy(separation.grid_mask), rate)
-            self.adaptation.push(seen.numpy(), mask[None].numpy())
-            self.adaptation.finish()
+            masks, differ = torch.from_numpy(separation.grid_mask)[None], channels_differ(separation.mixture)
+            self.adaptation = learn_whole(self.spectrum, masks, rate, self.spectral, directions=differ)
 
     def __enter__(self) -> Self:
         return self

@@ -144,7 +144,7 @@ class Separator:
             stream.propose()
             if adapt:
                 stream.adapt()
-            targets = _rendered(stream, waveform)
+            targets = stream.whole(waveform)
             verdicts = stream.verdicts(gate=gate)
             masks = torch.from_numpy(stream.masks.read(slice(None)))
         results = []
@@ -166,7 +166,7 @@ class Separator:
                         input=loaded.name,
                         input_sha256=loaded.sha256,
                         subtype=loaded.audio.subtype,
-                        settings={"gate": gate, "adapt": adapt, "shares": shares},
+                        settings=FileSettings(gate=gate, adapt=adapt, shares=shares).decisive(),
                     ),
                 )
             )
@@ -245,15 +245,6 @@ class Separator:
     def embed(self, query: Query) -> Float[Tensor, "q d"]:
         """The target's embedding, followed by those of the negatives that work in the logits."""
         return Asked.of([query], self.encoder).rows()[0]
-
-
-def _rendered(stream: Stream, waveform: Float[Tensor, "c n"]) -> list[Float[Tensor, "c n"]]:
-    """All targets, whole."""
-    targets = [torch.empty_like(waveform) for _ in stream.asked.targets]
-    for part in stream.render(range(len(targets)), listening=True):
-        for target, made in zip(targets, part.targets, strict=True):
-            target[:, part.block.start : part.block.stop] = made
-    return targets
 
 
 def _load(input: Recording) -> _Input:

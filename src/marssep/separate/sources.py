@@ -28,10 +28,6 @@ class Source(Protocol):
         """Hz."""
 
     @property
-    def channels(self) -> int:
-        """How many."""
-
-    @property
     def length_hint(self) -> int:
         """Samples per channel, as far as is known; 0 if nothing is."""
 
@@ -56,11 +52,6 @@ class FileSource:
         return self.file.sample_rate
 
     @property
-    def channels(self) -> int:
-        """Those of the file."""
-        return self.file.channels
-
-    @property
     def length_hint(self) -> int:
         """By the header."""
         return self.file.frames_hint
@@ -78,11 +69,6 @@ class ArraySource:
     waveform: Float[Tensor, "c n"]
     sample_rate: int
     name: str = "waveform"
-
-    @property
-    def channels(self) -> int:
-        """Rows of the waveform."""
-        return int(self.waveform.shape[0])
 
     @property
     def length_hint(self) -> int:

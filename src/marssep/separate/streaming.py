@@ -214,6 +214,14 @@ class Stream:
                 ear.listen(each, self.asked.targets[index]) for index, each in zip(wanted, stretches, strict=True)
             ]
 
+    def whole(self, like: Float[Tensor, "c n"]) -> list[Float[Tensor, "c n"]]:
+        """All targets as `render` has them, listened to, each in one piece of the recording's shape and type."""
+        targets = [torch.empty_like(like) for _ in self.asked.targets]
+        for part in self.render(range(len(targets)), listening=True):
+            for target, made in zip(targets, part.targets, strict=True):
+                target[:, part.block.start : part.block.stop] = made
+        return targets
+
     def guesses(self, *, gate: bool) -> list[Verdict]:
         """What `verdicts` will most likely say, before anything was listened to."""
         usual = TYPICAL if self.model.config.evidence_weights.listens else Heard()
