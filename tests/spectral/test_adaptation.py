@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from marssep.spectral import adaptation as under_test
 from marssep.spectral.adaptation import Adaptation, recipe
-from marssep.spectral.dictionaries import learn, refine
+from marssep.spectral.dictionaries import compare, learn, move
 from marssep.spectral.directions import DirectionFilter, covariance
 from marssep.spectral.settings import SpectralSettings
 
@@ -43,30 +43,40 @@ def _segment_by_segment(spectrum, mask):
     """What the class's text says, with everything in memory."""
     seen, shares = spectrum[..., ::PER_STEP], mask[:, ::PER_STEP]
     starts = range(0, seen.shape[-1], COLUMNS)
-    spectra, sums, levels = [], [], []
+    spectra, sums, sides = [], [], []
     for start in starts:
         part = slice(start, start + COLUMNS)
-        level = np.abs(seen[..., part]).mean()
-        magnitude = np.abs(seen[..., part]).mean(0) / level
-        both = learn(magnitude * shares[:, part]), learn(magnitude * (1 - shares[:, part]))
-        refined = refine(shares[:, part], magnitude, *both)
+        magnitude = np.abs(seen[..., part]).mean(0) / np.abs(seen[..., part]).mean()
+        sides.append(np.array([magnitude * shares[:, part], magnitude * (1 - shares[:, part])]))
+        spectra.append(np.array([learn(side) for side in sides[-1]]))
+        refined = move(shares[:, part], compare(sides[-1], spectra[-1]))
         cells = seen[..., part].transpose(1, 0, 2)
-        spectra.append(both)
-        levels.append(level)
         sums.append(np.array([covariance(cells, each) for each in (refined, 1 - refined)]).astype(complex))
+
+    def own_shares(column):
+        at = min(max(column / COLUMNS - 0.5, 0), len(starts) - 1)
+        found = [
+            min(1.0, max(0.0, (0.5 - abs(at - segment)) / under_test.FADE + 0.5)) for segment in range(len(starts))
+        ]
+        assert sum(found) == pytest.approx(1.0)
+        return found
+
+    said = np.zeros(seen.shape[1:])
+    for column in range(seen.shape[-1]):
+        own, place = sides[column // COLUMNS], column % COLUMNS
+        for segment, share in enumerate(own_shares(column)):
+            said[:, column] += share * compare(own[..., place : place + 1], spectra[segment])[:, 0]
     made = np.zeros(spectrum.shape, complex)
     for t in range(spectrum.shape[-1]):
-        at = min(max(t / PER_STEP / COLUMNS - 0.5, 0), len(starts) - 1)
-        total = 0.0
-        for segment in range(len(starts)):
-            share = min(1.0, max(0.0, (0.5 - abs(at - segment)) / under_test.FADE + 0.5))
+        column, past = divmod(t, PER_STEP)
+        following = min(column + 1, seen.shape[-1] - 1)
+        between = said[:, column] + past / PER_STEP * (said[:, following] - said[:, column])
+        refined = move(mask[:, t : t + 1], between[:, None].astype(np.float32))
+        for segment, share in enumerate(own_shares(t / PER_STEP)):
             beside = [sums[other] / 2 for other in (segment - 1, segment + 1) if 0 <= other < len(starts)]
             filtering = DirectionFilter.of(*(sums[segment] + sum(beside)))
-            now = spectrum[..., t : t + 1]
-            refined = refine(mask[:, t : t + 1], np.abs(now).mean(0) / levels[segment], *spectra[segment])
-            made[..., t : t + 1] += share * filtering.apply(now.transpose(1, 0, 2), refined).transpose(1, 0, 2)
-            total += share
-        assert total == pytest.approx(1.0)
+            now = spectrum[..., t : t + 1].transpose(1, 0, 2)
+            made[..., t : t + 1] += share * filtering.apply(now, refined).transpose(1, 0, 2)
     return made
 
 

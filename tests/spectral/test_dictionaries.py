@@ -1,4 +1,4 @@
-"""Dictionaries: the updates against their formula, what comes back is kept, and masks of 0 and 1 stay."""
+"""Dictionaries: the updates against their formula, what comes back is kept, masks of 0 and 1 stay, groups of bins."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marssep.spectral import dictionaries as under_test
-from marssep.spectral.dictionaries import approximate, learn, refine
+from marssep.spectral.dictionaries import Groups, approximate, compare, learn, move
+
+
+def _refine(mask, magnitude):
+    sides = np.array([magnitude * mask, magnitude * (1 - mask)])
+    return move(mask, compare(sides, np.array([learn(side) for side in sides])))
 
 
 def _divergence(magnitude, made):
@@ -60,7 +65,7 @@ def test_what_comes_back_is_told_from_what_slipped_through_once():
     truth = sounds[0] / magnitude
     rng = np.random.default_rng(1)
     mask = np.clip(truth + 0.35 * rng.standard_normal(truth.shape), 0.05, 0.95).astype(np.float32)
-    made = refine(mask, magnitude, learn(magnitude * mask), learn(magnitude * (1 - mask)))
+    made = _refine(mask, magnitude)
     before, after = (np.square((each - truth) * magnitude).sum() for each in (mask, made))
     assert after < 0.6 * before
 
@@ -70,19 +75,18 @@ def test_certainty_stays_and_the_other_side_is_the_rest(seed, frames):
     rng = np.random.default_rng(seed)
     magnitude = rng.gamma(0.3, 3.0, (9, frames)).astype(np.float32)
     mask = rng.choice([0.0, 0.2, 0.7, 1.0], (9, frames)).astype(np.float32)
-    wanted, rest = learn(magnitude * mask), learn(magnitude * (1 - mask))
-    made = refine(mask, magnitude, wanted, rest)
+    made = _refine(mask, magnitude)
     assert np.array_equal(made[mask == 0], mask[mask == 0])
     assert np.array_equal(made[mask == 1], mask[mask == 1])
     assert ((made >= 0) & (made <= 1)).all()
-    np.testing.assert_allclose(refine(1 - mask, magnitude, rest, wanted), 1 - made, atol=1e-5)
+    np.testing.assert_allclose(_refine(1 - mask, magnitude), 1 - made, atol=1e-5)
 
 
 @pytest.mark.parametrize("frames", [1, 30])
 def test_silence_says_nothing(frames):
     silence = np.zeros((9, frames), dtype=np.float32)
     mask = np.full((9, frames), 0.3, dtype=np.float32)
-    made = refine(mask, silence, learn(silence), learn(silence))
+    made = _refine(mask, silence)
     assert np.isfinite(made).all()
 
 
@@ -91,3 +95,30 @@ def test_frames_are_worked_on_one_by_one():
     spectra = learn(magnitude)
     parts = [approximate(magnitude[:, part], spectra) for part in (slice(0, 7), slice(7, 120))]
     np.testing.assert_allclose(np.concatenate(parts, axis=1), approximate(magnitude, spectra), rtol=1e-4)
+
+
+def test_the_mask_moves_as_the_formula_says():
+    rng = np.random.default_rng(0)
+    mask, wanted, rest = rng.uniform(0.01, 0.99, (3, 6, 4)).astype(np.float32)
+    w = under_test.WEIGHT
+    one, other = mask ** (1 - w) * wanted**w, (1 - mask) ** (1 - w) * rest**w
+    np.testing.assert_allclose(move(mask, np.log(wanted / rest)), one / (one + other), rtol=1e-5)
+
+
+@given(n_bins=st.integers(1, 3000), spacing=st.floats(0.5, 500.0), seed=st.integers(0, 99))
+def test_groups_cover_every_bin_once_and_widen_what_they_average(n_bins, spacing, seed):
+    groups = Groups.of(n_bins, spacing)
+    assert groups.sizes.sum() == n_bins
+    values = np.random.default_rng(seed).random((n_bins, 2)).astype(np.float32)
+    starts = np.cumsum(groups.sizes) - groups.sizes
+    wanted = [values[start : start + size].mean(0) for start, size in zip(starts, groups.sizes, strict=True)]
+    np.testing.assert_allclose(groups.mean(values), wanted, rtol=1e-4)
+    np.testing.assert_array_equal(groups.widen(groups.mean(values))[starts], groups.mean(values))
+
+
+def test_bins_are_taken_together_octave_by_octave():
+    sizes = Groups.of(1537, 15.625).sizes  # 48 kHz
+    hertz = (np.cumsum(sizes) - sizes) * 15.625
+    octaves = np.floor(np.log2(np.maximum(hertz, 1000) / 1000)).astype(int)
+    np.testing.assert_array_equal(sizes[:-1], 2 ** octaves[:-1])
+    assert len(sizes) == 128 + 3 * 64 + 32 + 1

@@ -17,6 +17,7 @@ from jaxtyping import Complex64, Float32
 from threadpoolctl import ThreadpoolController
 
 from marssep.spectral import dictionaries, directions
+from marssep.spectral.dictionaries import Groups, compare, learn, move
 from marssep.spectral.directions import DirectionFilter, covariance
 from marssep.spectral.settings import SpectralSettings
 from marssep.spectral.spool import ColumnSpool
@@ -30,7 +31,7 @@ FADE = 0.25
 def recipe() -> dict[str, float]:
     """The constants that decide what comes out, for checksums and records."""
     named = (
-        (dictionaries, ("SPECTRA", "UPDATES", "ACTIVATIONS", "WEIGHT")),
+        (dictionaries, ("SPECTRA", "UPDATES", "ACTIVATIONS", "WEIGHT", "GROUPED_FROM")),
         (directions, ("SHARPNESS", "SHRINKAGE", "AGREEMENT", "AGREED", "FLOOR", "MOST_CHANNELS")),
     )
     made = {name.lower(): getattr(module, name) for module, names in named for name in names}
@@ -38,22 +39,27 @@ def recipe() -> dict[str, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Learnt:
-    """What one segment says of one sound."""
+class _Segment:
+    """What one segment says of every sound.
 
-    wanted: Float32[np.ndarray, "f s"]
-    rest: Float32[np.ndarray, "f s"]
-    level: np.float32
-    directions: DirectionFilter | None
+    Attributes:
+        sides: magnitudes that the mask lets pass and keeps back.
+        spectra: the dictionary of either side.
+        said: of its columns, by its own dictionaries and, where they fade, by its neighbours'.
+    """
+
+    sides: Float32[np.ndarray, "q 2 g k"]
+    spectra: Float32[np.ndarray, "q 2 g s"]
+    said: Float32[np.ndarray, "q g k"]
 
 
 class Adaptation:
     """What a recording says of some sounds and of what is left without each; first `push` all of it, then `apply`.
 
-    Segments are counted from the beginning of the recording and every frame is worked on by itself, so it does not
+    Segments are counted from the beginning of the recording and every column is worked on by itself, so it does not
     matter in which pieces the recording comes.
 
-    Letters: q sound, c channel, f STFT bin, k grid column, t STFT frame.
+    Letters: q sound, c channel, f STFT bin, g group of bins, k grid column, t STFT frame.
 
     Args:
         settings: of the spectrogram.
@@ -62,13 +68,17 @@ class Adaptation:
     """
 
     def __init__(self, settings: SpectralSettings, *, directions: bool, folder: Path | None = None) -> None:
-        self._frames_per_step, self._folder, self._directions = settings.frames_per_step, folder, directions
+        self._settings, self._folder, self._directions = settings, folder, directions
         self._size = max(1, round(SEGMENT_SECONDS / settings.step_seconds))  # columns of a segment
         self._held: list[tuple[np.ndarray, np.ndarray]] = []
         self._filled = 0
-        self._spools: list[ColumnSpool] = []  # of dictionaries and levels, and of covariances
+        self._fresh: _Segment | None = None  # the last one, whose end the next may still fade into
+        self._said: ColumnSpool | None = None
+        self._covariances: ColumnSpool | None = None  # a column is a segment
         self._shape = (0, 0)
-        self._learnt: dict[tuple[int, int], _Learnt] = {}
+        self._groups = Groups.of(0, 1.0)
+        self._read: tuple[slice, np.ndarray] | None = None
+        self._filters: dict[tuple[int, int], DirectionFilter] = {}
 
     def push(self, spectrum: Complex64[np.ndarray, "c f k"], masks: Float32[np.ndarray, "q f k"]) -> None:
         """Take the next columns of the recording: every `frames_per_step`-th frame, and the masks there.
@@ -95,6 +105,9 @@ class Adaptation:
         if self._filled:
             with _one_thread():
                 self._learn()
+        if self._fresh is not None:
+            self._keep(self._fresh.said)
+            self._fresh = None
 
     def apply(
         self,
@@ -112,27 +125,18 @@ class Adaptation:
             sound: number of the mask among those that were pushed.
             first_frame: where in the recording the part begins.
         """
+        frames = first_frame + np.arange(spectrum.shape[-1])
+        refined = move(np.clip(mask, 0.0, 1.0), self._groups.widen(self._recall(sound, frames)))
+        if self._covariances is None:
+            return spectrum * refined
         with _one_thread():
-            return self._apply(spectrum, np.clip(mask, 0.0, 1.0), sound, first_frame)
-
-    def _apply(self, spectrum: np.ndarray, mask: np.ndarray, sound: int, first_frame: int) -> np.ndarray:
-        columns = (first_frame + np.arange(spectrum.shape[-1])) / self._frames_per_step
-        # In segments, counted from the middle of the first; between two middles one fades into the other.
-        at = np.clip(columns / self._size - 0.5, 0.0, self._spools[0].n_steps - 1.0)
-        made = np.zeros(spectrum.shape, dtype=np.complex64)
-        for segment in range(int(at[0]), int(np.ceil(at[-1])) + 1):
-            share = np.clip((0.5 - np.abs(at - segment)) / FADE + 0.5, 0.0, 1.0).astype(np.float32)
-            inside = np.flatnonzero(share)
-            if len(inside):
-                part = slice(inside[0], inside[-1] + 1)
-                adapted = _adapt(spectrum[..., part], mask[:, part], self._recall(sound, segment))
-                made[..., part] += adapted * share[part]
-        return made
+            return self._steer(spectrum, refined, sound, frames, self._covariances)
 
     def close(self) -> None:
         """Give memory and disk back."""
-        for spool in self._spools:
-            spool.close()
+        for spool in (self._said, self._covariances):
+            if spool is not None:
+                spool.close()
 
     def __enter__(self) -> Self:
         return self
@@ -144,40 +148,98 @@ class Adaptation:
         spectrum, masks = (np.concatenate(parts, axis=-1) for parts in zip(*self._held, strict=True))
         self._held, self._filled = [], 0
         masks = np.clip(masks, 0.0, 1.0)
-        magnitude = _magnitude(spectrum)
+        if spectrum.shape[:2] != self._shape:
+            self._shape = spectrum.shape[:2]
+            self._groups = Groups.of(self._shape[1], 1.0 / self._settings.window_seconds)
+        magnitude: np.ndarray = np.abs(spectrum).mean(0)
         level = magnitude.mean(dtype=np.float64).astype(np.float32)
         loud = magnitude / level if level > 0 and np.isfinite(level) else np.zeros_like(magnitude)
-        bins_first = np.ascontiguousarray(spectrum.transpose(1, 0, 2))
-        spectra, covariances = [], []
-        for mask in masks:
-            wanted, rest = dictionaries.learn(loud * mask), dictionaries.learn(loud * (1 - mask))
-            spectra.append(np.concatenate([wanted.ravel(), rest.ravel(), level[None]]))
-            if self._directions:
-                refined = dictionaries.refine(mask, loud, wanted, rest)
-                both = [covariance(bins_first, each) for each in (refined, 1 - refined)]
-                covariances.append(np.stack(both).view(np.float32).ravel())
-        self._shape = spectrum.shape[:2]
-        for number, rows in enumerate((spectra, covariances) if self._directions else (spectra,)):
-            if number == len(self._spools):
-                self._spools.append(ColumnSpool(len(masks), len(rows[0]), folder=self._folder))
-            self._spools[number].append(np.stack(rows)[..., None])
+        wanted = np.stack([self._groups.mean(loud * mask) for mask in masks])
+        sides = np.stack([wanted, (self._groups.mean(loud) - wanted).clip(0.0)], axis=1)
+        spectra = np.array([[learn(side) for side in both] for both in sides])
+        said = np.stack([compare(*each) for each in zip(sides, spectra, strict=True)])
+        if self._directions:
+            refined = [move(mask, self._groups.widen(each)) for mask, each in zip(masks, said, strict=True)]
+            self._measure(np.ascontiguousarray(spectrum.transpose(1, 0, 2)), refined)
+        fresh = _Segment(sides, spectra, said)
+        if self._fresh is not None:
+            share = _own_share(np.arange(self._size) / self._size)
+            own, other = self._fresh, fresh
+            for part in (np.arange(self._size) >= self._size / 2, np.arange(said.shape[-1]) < self._size / 2):
+                _fade(own, other, np.flatnonzero(part), share)
+                own, other = other, own
+            self._keep(self._fresh.said)
+        self._fresh = fresh
 
-    def _recall(self, sound: int, segment: int) -> _Learnt:
-        if (sound, segment) not in self._learnt:
+    def _measure(self, bins_first: np.ndarray, masks: list[np.ndarray]) -> None:
+        rows = [
+            np.stack([covariance(bins_first, each) for each in (mask, 1 - mask)]).view(np.float32).ravel()
+            for mask in masks
+        ]
+        if self._covariances is None:
+            self._covariances = ColumnSpool(len(rows), len(rows[0]), folder=self._folder)
+        self._covariances.append(np.stack(rows)[..., None])
+
+    def _keep(self, said: Float32[np.ndarray, "q g k"]) -> None:
+        if self._said is None:
+            self._said = ColumnSpool(*said.shape[:2], folder=self._folder)
+        self._said.append(said)
+
+    def _recall(self, sound: int, frames: np.ndarray) -> Float32[np.ndarray, "g t"]:
+        """What the dictionaries say of frames: linear between columns, and the last one holds until the end."""
+        assert self._said is not None
+        columns, past = np.divmod(frames, self._settings.frames_per_step)
+        wanted = slice(int(columns[0]), int(columns[-1]) + 2)
+        if self._read is None or self._read[0] != wanted:  # all sounds of a part are asked for one after another
+            self._read = (wanted, self._said.read(wanted))
+        said = self._read[1][sound]
+        here = columns - columns[0]
+        following = np.minimum(here + 1, said.shape[-1] - 1)
+        share = (past / self._settings.frames_per_step).astype(np.float32)
+        made: np.ndarray = said[:, here] * (1 - share) + said[:, following] * share
+        return made
+
+    def _steer(
+        self, spectrum: np.ndarray, refined: np.ndarray, sound: int, frames: np.ndarray, kept: ColumnSpool
+    ) -> np.ndarray:
+        # In segments, counted from the middle of the first; between two middles one fades into the other.
+        at = np.clip(frames / self._settings.frames_per_step / self._size - 0.5, 0.0, kept.n_steps - 1.0)
+        bins_first = np.ascontiguousarray(spectrum.transpose(1, 0, 2))
+        made = np.zeros(bins_first.shape, dtype=np.complex64)
+        for segment in range(int(at[0]), int(np.ceil(at[-1])) + 1):
+            share = np.clip(_own_share(0.5 + at - segment), 0.0, 1.0).astype(np.float32)
+            inside = np.flatnonzero(share)
+            if len(inside):
+                part = slice(inside[0], inside[-1] + 1)
+                steered = self._filter(sound, segment, kept).apply(bins_first[..., part], refined[:, part])
+                made[..., part] += steered * share[part]
+        return made.transpose(1, 0, 2)
+
+    def _filter(self, sound: int, segment: int, kept: ColumnSpool) -> DirectionFilter:
+        if (sound, segment) not in self._filters:
             # Parts move forward and overlap: what lies before the last segment is not asked for again soon.
-            self._learnt = {key: each for key, each in self._learnt.items() if key[1] >= segment - 1}
+            self._filters = {key: each for key, each in self._filters.items() if key[1] >= segment - 1}
             channels, n_bins = self._shape
-            stored = self._spools[0].read(slice(segment, segment + 1))[sound, :, 0]
-            wanted, rest = stored[:-1].reshape(2, n_bins, -1)
-            filtering = None
-            if self._directions:
-                first = max(0, segment - 1)
-                sums = self._spools[1].read(slice(first, segment + 2))[sound].astype(np.float64)
-                weights = np.where(np.arange(first, first + sums.shape[-1]) == segment, 1.0, 0.5)
-                both = (sums @ weights).view(np.complex128).reshape(2, n_bins, channels, channels)
-                filtering = DirectionFilter.of(*both)
-            self._learnt[sound, segment] = _Learnt(wanted, rest, stored[-1], filtering)
-        return self._learnt[sound, segment]
+            first = max(0, segment - 1)
+            sums = kept.read(slice(first, segment + 2))[sound].astype(np.float64)
+            weights = np.where(np.arange(first, first + sums.shape[-1]) == segment, 1.0, 0.5)
+            both = (sums @ weights).view(np.complex128).reshape(2, n_bins, channels, channels)
+            self._filters[sound, segment] = DirectionFilter.of(*both)
+        return self._filters[sound, segment]
+
+
+def _own_share(place: np.ndarray) -> np.ndarray:
+    """Of a segment beside its neighbour, by where in the segment: 0 its beginning, 1 its end."""
+    made: np.ndarray = np.minimum(1.0, (0.5 - np.abs(place - 0.5)) / FADE + 0.5)
+    return made
+
+
+def _fade(segment: _Segment, neighbour: _Segment, columns: np.ndarray, share: np.ndarray) -> None:
+    """Let the neighbour's dictionaries have their share in what is said of some columns of a segment."""
+    columns = columns[share[columns] < 1.0]
+    weight = share[columns].astype(np.float32)
+    for own, sides, spectra in zip(segment.said, segment.sides, neighbour.spectra, strict=True):
+        own[:, columns] = weight * own[:, columns] + (1 - weight) * compare(sides[..., columns], spectra)
 
 
 def _one_thread() -> AbstractContextManager[object]:
@@ -188,19 +250,3 @@ def _one_thread() -> AbstractContextManager[object]:
 @functools.cache
 def _pools() -> ThreadpoolController:
     return ThreadpoolController()
-
-
-def _magnitude(spectrum: Complex64[np.ndarray, "c f t"]) -> Float32[np.ndarray, "f t"]:
-    made: np.ndarray = np.abs(spectrum).mean(0)
-    return made
-
-
-def _adapt(
-    spectrum: Complex64[np.ndarray, "c f t"], mask: Float32[np.ndarray, "f t"], learnt: _Learnt
-) -> Complex64[np.ndarray, "c f t"]:
-    if learnt.level > 0 and np.isfinite(learnt.level):
-        mask = dictionaries.refine(mask, _magnitude(spectrum) / learnt.level, learnt.wanted, learnt.rest)
-    if learnt.directions is None:
-        return spectrum * mask
-    bins_first = np.ascontiguousarray(spectrum.transpose(1, 0, 2))
-    return learnt.directions.apply(bins_first, mask).transpose(1, 0, 2)
