@@ -19,7 +19,7 @@ app.command(
 app.command("marssep.cli.models_release:release", name="release", help="Make a usable model out of a training run.")
 
 app.command("marssep.cli.models_convert:convert", name="convert", help="Make safetensors of somebody's checkpoint.")
-app.command("marssep.cli.models_release:gate", name="gate", help="Choose a released model's thresholds again.")
+app.command("marssep.cli.models_release:gate", name="gate", help="Fit a released model's presence again.")
 app.command("marssep.cli.models_release:card", name="card", help="Write a released model's README with its results.")
 
 

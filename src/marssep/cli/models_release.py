@@ -102,19 +102,20 @@ def release(run: Path, *, corpus: list[Path], output: Path) -> None:
 
 
 def gate(model: Path, *, corpus: list[Path]) -> None:
-    """Choose the presence thresholds of a released model again on validation; its weights stay as they are.
+    """Fit the presence of a released model again on validation, weights of the evidence and thresholds.
 
     Args:
-        model: Folder of the model, whose config and card are written anew.
+        model: Folder of the model; its config and card are written anew, its network stays as it is.
         corpus: Corpus folder with the validation recordings (repeatable).
     """
     from marssep.corpus.store import Corpus
-    from marssep.evaluate.release import ReleaseSettings, choose_gate
+    from marssep.evaluate.release import ReleaseSettings, fit_gate
     from marssep.model import load_model
     from marssep.query.encoder import load_encoder
 
-    encoder = load_encoder(load_model(model).config.encoder)
-    _tell(choose_gate(model, corpus=Corpus.open(corpus), encoder=encoder, settings=ReleaseSettings()))
+    loaded, recordings = load_model(model), Corpus.open(corpus)
+    encoder = load_encoder(loaded.config.encoder)
+    _tell(fit_gate(loaded, model, corpus=recordings, encoder=encoder, settings=ReleaseSettings()))
 
 
 def _tell(presence: "PresenceChoice") -> None:

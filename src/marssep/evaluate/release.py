@@ -108,22 +108,22 @@ def release(
     facts = _facts(loaded.card)
     rivals = {"presence_rivals": tuple(label.replace("_", " ") for label in facts["classes"])}
     loaded = dataclasses.replace(loaded, config=loaded.config.model_copy(update=rivals))
-    evidence = _fit_presence(loaded, encoder, corpus, settings)
-    fitted = {f"presence_{name}": round(value, 5) for name, value in dataclasses.asdict(evidence).items()}
-    loaded = dataclasses.replace(loaded, config=loaded.config.model_copy(update=fitted))
-    presence, config = _choose_gate(loaded, encoder, corpus, settings)
+    evidence, presence, config = _fit_gate(loaded, encoder, corpus, settings)
     decided = Release(weights, weights_tried, scale, tried, evidence, presence)
     save_model(output, loaded.network, config, card=facts | _decision(decided), half=True)
     return decided
 
 
-def choose_gate(folder: Path, *, corpus: Corpus, encoder: QueryEncoder, settings: ReleaseSettings) -> PresenceChoice:
-    """Choose the presence thresholds of a released model again, as `release` does; its weights stay as they are.
+def fit_gate(
+    loaded: LoadedModel, output: Path, *, corpus: Corpus, encoder: QueryEncoder, settings: ReleaseSettings
+) -> PresenceChoice:
+    """Fit the presence of a released model again, as `release` does; its network stays as it is.
 
     For when what comes out of a model changes without it, as with another adaptation of its masks.
 
     Args:
-        folder: of the model; its config and card are written anew.
+        loaded: the model.
+        output: folder to write it to, with config and card anew.
         corpus: the corpus it is validated on.
         encoder: the query encoder.
         settings: the lists.
@@ -131,20 +131,22 @@ def choose_gate(folder: Path, *, corpus: Corpus, encoder: QueryEncoder, settings
     Raises:
         ModelError: if it is no released model.
     """
-    loaded = load_model(folder)
     if "released" not in loaded.card:
-        raise ModelError(f"{folder}: has no record of a release; choose its thresholds with 'marssep models release'.")
-    presence, config = _choose_gate(loaded, encoder, corpus, settings)
-    released = loaded.card["released"] | {"presence": dataclasses.asdict(presence)}
-    card = loaded.card | {"released": released, "versions": library_versions()}
-    save_model(folder, loaded.network, config, card=card, half=True)
+        raise ModelError(f"{output}: has no record of a release; fit its presence with 'marssep models release'.")
+    evidence, presence, config = _fit_gate(loaded, encoder, corpus, settings)
+    decided = {"evidence": dataclasses.asdict(evidence), "presence": dataclasses.asdict(presence)}
+    card = loaded.card | {"released": loaded.card["released"] | decided, "versions": library_versions()}
+    save_model(output, loaded.network, config, card=card, half=True)
     return presence
 
 
-def _choose_gate(
+def _fit_gate(
     loaded: LoadedModel, encoder: QueryEncoder, corpus: Corpus, settings: ReleaseSettings
-) -> tuple[PresenceChoice, ModelConfig]:
-    """The thresholds, and the config with them."""
+) -> tuple[EvidenceWeights, PresenceChoice, ModelConfig]:
+    """The weights of the evidence, the thresholds, and the config with both."""
+    evidence = _fit_presence(loaded, encoder, corpus, settings)
+    fitted = {f"presence_{name}": round(value, 5) for name, value in dataclasses.asdict(evidence).items()}
+    loaded = dataclasses.replace(loaded, config=loaded.config.model_copy(update=fitted))
     scores: list[Score] = []
     measure = EvaluateSettings(modalities=("text",), baselines=(), bss_mixtures=0, resamples=10)
     for name in (*settings.lists, *settings.crowded):
@@ -153,7 +155,7 @@ def _choose_gate(
     presence = choose_from_scores(scores, absent_level_db=loaded.config.quiet_db)
     low = None if presence.quiet_threshold is None else round(presence.quiet_threshold, 4)
     thresholds = {"presence_threshold": round(presence.threshold, 4), "quiet_threshold": low}
-    return presence, loaded.config.model_copy(update=thresholds)
+    return evidence, presence, loaded.config.model_copy(update=thresholds)
 
 
 @torch.no_grad()
