@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from marssep.errors import UsageError
-from marssep.evaluate.study.summary import summarise
+from marssep.evaluate.study.summary import add_rows, summarise
 from marssep.evaluate.study.variants import VARIANTS, variant
 from marssep.presets import load_preset
 
@@ -85,3 +85,19 @@ def test_what_the_reward_adds_to_the_papers_settings(tmp_path):
     assert (added["row"], added["control"]) == ("paper", "paper, no reward")
     assert added["mean"] == pytest.approx(0.5)
     assert "gain_of_the_reward" not in summarise(files[:2])
+
+
+def test_rows_are_added_to_a_study_with_the_same_start_only(tmp_path):
+    start = _row(tmp_path, "warm start", 0, gain=5.0, judge=0.5, recogniser=0.2)
+    known = summarise([start, _row(tmp_path, "direct", 0, gain=5.5, judge=0.5, recogniser=0.2)])
+    later = summarise(
+        [start, *(_row(tmp_path, name, 0, gain=0, judge=0.1, recogniser=0) for name in ("no-op", "direct"))]
+    )
+    made = add_rows(known, later)
+    assert [row["name"] for row in made["rows"]] == ["no-op", "warm start", "direct"]
+    assert made["rows"][1:] == known["rows"]
+    assert made["rows"][0]["against_start"]["si_sdri"]["mean"] == pytest.approx(-5.0)
+    other = summarise([_row(tmp_path, "warm start", 0, gain=5.1, judge=0.5, recogniser=0.2)])
+    for wrong in (other, summarise([_row(tmp_path, "direct", 0, gain=5.0, judge=0.5, recogniser=0.2)])):
+        with pytest.raises(UsageError, match="no warm start with equal figures"):
+            add_rows(known, wrong)

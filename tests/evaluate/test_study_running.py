@@ -40,7 +40,7 @@ TINY = (
 )
 SHORT = RefineSettings(steps=4, group_size=4)
 ROWS = (
-    Variant("warm start", "as it is", "start", trains=False, scaled=False),
+    Variant("warm start", "as it is", "start", trains=False, scale=1.0),
     Variant("supervised, equal time", "more", "control", ('objective="supervised"', "inner_epochs=1")),
     Variant("reinforced", "the default", "reinforced"),
     Variant("refined by search", "search", "reinforced", trains=False, refined=Refinement("search", SHORT)),
@@ -108,6 +108,14 @@ def test_rows_run_once_and_make_a_table(world, tmp_path):
     assert "gain over the best control" in text
     draw_study(found, tmp_path / "study.png")
     assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_mask_that_is_the_same_everywhere_changes_nothing(world, tmp_path):
+    folder, parts = world
+    (file,) = run_study(replace(_plan(folder), variants=[variant("no-op")]), parts, tmp_path)
+    found = json.loads(file.read_text())
+    assert found["scale"] == 0
+    assert [row["si_sdri"] for row in found["queries"]] == pytest.approx([0.0] * len(found["queries"]), abs=0.01)
 
 
 def test_rows_that_do_not_train_need_no_training_batches(world, tmp_path):

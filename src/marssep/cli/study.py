@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 if TYPE_CHECKING:
     from marssep.evaluate.study.running import StudyParts
 
+_NO_STUDY = "not the results of a study; run 'marssep study reinforce'"
 app = App(name="study", help="Run an experiment with all its controls.")
 
 
@@ -97,6 +98,18 @@ def _parts(corpus: list[Path], start: str, student: Path | None) -> "StudyParts"
     return StudyParts(recordings, bank, GridStudent.load(student or SHIPPED / "student"), ears)
 
 
+def _read(path: Path) -> dict[str, Any]:
+    import json
+
+    from marssep.errors import InputError
+
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {_NO_STUDY} ({error}).") from None
+    return found
+
+
 def _write(path: Path, found: dict[str, Any]) -> None:
     import json
 
@@ -156,7 +169,11 @@ def questions(
 
 @app.command
 def report(
-    results: Path = Path("results/reinforcement.json"), *, picture: Path | None = None, study: Path | None = None
+    results: Path = Path("results/reinforcement.json"),
+    *,
+    picture: Path | None = None,
+    study: Path | None = None,
+    add: bool = False,
 ) -> None:
     """Print the table of a study in Markdown.
 
@@ -164,23 +181,23 @@ def report(
         results: What `marssep study reinforce` wrote.
         picture: Draw the differences into this PNG file, too.
         study: Output folder of a study, finished or not, whose rows are summed up into the results first.
+        add: Keep the rows that the results have, and put those of the study beside them that they lack.
     """
-    import json
-
     from marssep.errors import InputError
-    from marssep.evaluate.study import summarise
+    from marssep.evaluate.study import add_rows, summarise
     from marssep.evaluate.study.table import draw_study, study_table
 
     if study is not None:
         rows = sorted((study / "rows").glob("*.json"))
         if not rows:
             raise InputError(f"{study}: no rows of a study there; run 'marssep study reinforce --output {study}'.")
-        _write(results, summarise(rows))
+        found = summarise(rows)
+        _write(results, add_rows(_read(results), found) if add else found)
+    found = _read(results)
     try:
-        found = json.loads(results.read_text(encoding="utf-8"))
         table = study_table(found)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{results}: not the results of a study ({error}); run 'marssep study reinforce'.") from None
+    except KeyError as error:
+        raise InputError(f"{results}: {_NO_STUDY} ({error}).") from None
     print(table, end="")
     if picture is not None:
         draw_study(found, picture)

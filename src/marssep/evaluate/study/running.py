@@ -115,10 +115,12 @@ def run_study(
             recipe = _recipe(variant, facts)
             if not _is_done(path, recipe):
                 network, training = _train(plan, variant, seed, parts, output)
-                validation = [bench(name, plan.validation_mixtures, ("text",)) for name in plan.validation]
-                scores = [each.scale_scores(network) for each in validation]
-                means = {scale: sum(row[scale] for row in scores) / len(scores) for scale in scores[0]}
-                scale = max(means, key=lambda each: means[each]) if variant.scaled else 1.0
+                means: dict[float, float] = {}
+                if variant.scale is None:
+                    validation = [bench(name, plan.validation_mixtures, ("text",)) for name in plan.validation]
+                    scores = [each.scale_scores(network) for each in validation]
+                    means = {scale: sum(row[scale] for row in scores) / len(scores) for scale in scores[0]}
+                scale = variant.scale if variant.scale is not None else max(means, key=lambda each: means[each])
                 test = bench(plan.test, plan.mixtures, ("text", "audio", "image", "composed"))
                 climb = _refinement(variant, seed, parts)
                 rows = test.score(network, scale=scale, ears=parts.ears, refine=climb)
@@ -140,7 +142,7 @@ def run_study(
 def _recipe(variant: Variant, facts: Mapping[str, Any]) -> str:
     """A checksum of all that decides a row but its seed."""
     about = {key: value for key, value in facts.items() if key not in ("date", "versions")}
-    about |= {"changes": variant.changes, "scaled": variant.scaled}
+    about |= {"changes": variant.changes, "scale": variant.scale}
     about["refined"] = variant.refined and variant.refined.described()
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 

@@ -89,6 +89,29 @@ def summarise(files: Sequence[Path]) -> dict[str, Any]:
     return summary | _of_the_reward(tables)
 
 
+def add_rows(known: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Put rows that were run later beside those of a study; what compares rows with each other stays as it is.
+
+    Args:
+        known: from `summarise`.
+        found: the same of a study of fewer rows. Its warm start must have the figures that it has in `known`, so that
+            mixtures, listeners and models were the same.
+
+    Raises:
+        UsageError: if the figures differ, or either has no warm start.
+    """
+    ours, theirs = ({row["name"]: row for row in each["rows"]} for each in (known, found))
+    figures = [rows.get("warm start", {}).get("figures") for rows in (ours, theirs)]
+    if figures[0] is None or figures[0] != figures[1]:
+        raise UsageError(
+            "the two studies have no warm start with equal figures, so their rows cannot stand side by side; run the "
+            "row 'warm start' in both, with the same corpus, model, student and list."
+        )
+    names = [each.name for each in VARIANTS]
+    rows = sorted((theirs | ours).values(), key=lambda row: names.index(row["name"]))
+    return {**known, "rows": rows}
+
+
 def _of_the_reward(tables: Mapping[str, Mapping[str, Table]]) -> dict[str, Any]:
     """The paper's settings with and without a reward, figure by figure; nothing if either row is missing."""
     row, control = WITHOUT_REWARD

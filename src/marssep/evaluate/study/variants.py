@@ -33,7 +33,7 @@ class Variant:
         role: a control cannot use a reward that no gradient can pass.
         changes: overrides of the preset; empty with `trains` False leaves the warm start as it is.
         trains: whether anything is trained.
-        scaled: whether its logit scale is chosen on validation; False keeps 1.
+        scale: of its logits; None has it chosen on validation.
         refined: how every recording is refined, if at all.
     """
 
@@ -42,7 +42,7 @@ class Variant:
     role: Literal["start", "control", "reinforced"]
     changes: tuple[str, ...] = ()
     trains: bool = True
-    scaled: bool = True
+    scale: float | None = None
     refined: Refinement | None = None
 
 
@@ -63,7 +63,8 @@ _NEAR = RefineSettings(steps=16, learning_rate=0.1, concentration=9.0, reference
 _FAR = RefineSettings(steps=16, learning_rate=0.1, concentration=9.0, reference_kl_coef=0.01)
 
 VARIANTS: tuple[Variant, ...] = (
-    Variant("warm start", "the shipped model as it is", "start", trains=False, scaled=False),
+    Variant("no-op", "the mixture itself: a mask that is the same everywhere", "control", trains=False, scale=0.0),
+    Variant("warm start", "the shipped model as it is", "start", trains=False, scale=1.0),
     Variant("sharpened", "the shipped model at its best logit scale", "control", trains=False),
     Variant("supervised, equal updates", "more of the same training", "control", (*_SUPERVISED, _TWICE)),
     Variant("supervised, equal time", "the same for as long as the default takes", "control", (*_SUPERVISED, _LONGER)),
