@@ -1,6 +1,6 @@
 """Fill tables of docs from results/: what stands between the marks of a topic is replaced.
 
-python benchmarks/tables.py [--pages docs/runtime.md docs/separation.md] [--results results]
+python benchmarks/tables.py [--pages docs/runtime.md ...] [--results results]
 """
 
 import argparse
@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PAGES = [Path("docs/runtime.md"), Path("docs/separation.md")]
+from marssep.evaluate.study.table import study_table
+
+PAGES = [Path(f"docs/{name}.md") for name in ("runtime", "separation", "reinforcement")]
 
 
 def main() -> None:
@@ -106,10 +108,83 @@ def adapting(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def reinforcement(results: dict[str, Any]) -> str:
+    """The study, as `marssep study report` prints it."""
+    return study_table(results).rstrip("\n")
+
+
+def policy_gradient(results: dict[str, Any]) -> str:
+    """Alignment with the exact gradient: a row for every reward, group and weight of cells, a column a field."""
+    names = list(dict.fromkeys(row["exploration"] for row in results["rows"]))
+    lines = [
+        f"Mean over {results['batches']} batches of 8 mixtures, {results['date']}.",
+        "",
+        "| reward | masks, weight of cells | " + " | ".join(names) + " |",
+        "| --- " * (len(names) + 2) + "|",
+    ]
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for row in results["rows"]:
+        key = row["reward"], f"{row['group_size']}, {'energy' if row['energy_weight'] else 'none'}"
+        found.setdefault(key, {})[row["exploration"]] = row["cosine"]
+    for (reward, masks), cosines in found.items():
+        lines.append(f"| {reward} | {masks} | " + " | ".join(f"{cosines[name]:.2f}" for name in names) + " |")
+    return "\n".join(lines)
+
+
+def reinforcement_questions(results: dict[str, Any]) -> str:
+    """Ways of inference, and who wins when two modalities disagree."""
+    lines = [
+        f"{results['mixtures']} mixtures of `{results['list']}`, model {results['model'][:12]}, {results['date']}.",
+        "",
+        "| way | SI-SDRi | spread over samples | text similarity | spread |",
+        "| --- " * 5 + "|",
+    ]
+    for row in results["inference"]:
+        cells = [row["way"]]
+        for key, places in (("si_sdri", 2), ("text_similarity", 3)):
+            mean, low, high = (f"{row[key][part]:.{places}f}" for part in ("mean", "low", "high"))
+            cells += [f"{mean} [{low}, {high}]", f"{row[f'{key}_spread']:.{places}f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    weights = list(dict.fromkeys(row["weight_of_first"] for row in results["conflicts"]))
+    head = " | ".join(f"weight {weight:g}" for weight in weights)
+    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in results["conflicts"]:
+        found.setdefault((row["first"], row["second"], row["holds"]), []).append(row)
+    lines += ["", f"| both sounds are there: first wins, % | {head} |", "| --- " * (len(weights) + 1) + "|"]
+    for (first, second, holds), rows in found.items():
+        if holds == "both":
+            wins = " | ".join(f"{100 * row['first_wins']['mean']:.0f}" for row in rows)
+            lines.append(f"| {first} against {second} (n = {rows[0]['n']}) | {wins} |")
+    lines += ["", f"| level of what comes out, dB | holds | {head} |", "| --- " * (len(weights) + 2) + "|"]
+    for (first, second, holds), rows in found.items():
+        if holds != "both":
+            levels = " | ".join(f"{row['level']['mean']:.1f}" for row in rows)
+            lines.append(f"| {first} and {second} | {holds} (n = {rows[0]['n']}) | {levels} |")
+    return "\n".join(lines)
+
+
+def reinforce_step(results: dict[str, Any]) -> str:
+    """Cost of one update."""
+    lines = [
+        f"{results['batch']}; {results['threads']} thread, {results['rounds']} rounds, {results['date']}.",
+        "",
+        "| update | seconds | times supervised | peak MB | GFLOP |",
+        "| --- " * 5 + "|",
+    ]
+    for name, row in results["rows"].items():
+        cells = (f"{row['wall_seconds']:.3f}", f"{row['times_supervised']:.2f}", row["peak_mb"], row["gflop"])
+        lines.append(f"| {name} | " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "runtimes": runtimes,
     "long-recording": long_recording,
     "adapting": adapting,
+    "reinforcement": reinforcement,
+    "policy-gradient": policy_gradient,
+    "reinforcement-questions": reinforcement_questions,
+    "reinforce-step": reinforce_step,
 }
 
 
