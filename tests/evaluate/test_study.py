@@ -97,7 +97,8 @@ def test_rows_are_added_to_a_study_with_the_same_start_only(tmp_path):
     assert [row["name"] for row in made["rows"]] == ["no-op", "warm start", "direct"]
     assert made["rows"][1:] == known["rows"]
     assert made["rows"][0]["against_start"]["si_sdri"]["mean"] == pytest.approx(-5.0)
+    assert made["rows"][0]["own_start"] == made["rows"][1]["figures"]
     other = summarise([_row(tmp_path, "warm start", 0, gain=5.1, judge=0.5, recogniser=0.2)])
     for wrong in (other, summarise([_row(tmp_path, "direct", 0, gain=5.0, judge=0.5, recogniser=0.2)])):
-        with pytest.raises(UsageError, match="no warm start with equal figures"):
+        with pytest.raises(UsageError, match="no warm start with nearly equal figures"):
             add_rows(known, wrong)
