@@ -21,7 +21,7 @@ from marssep.evaluate.presence import PresenceChoice, choose_from_scores, fit_ev
 from marssep.evaluate.protocol import EvaluateSettings, evaluate
 from marssep.evaluate.scores import Score
 from marssep.evaluate.versions import library_versions
-from marssep.model import LoadedModel, ModelConfig, average_models, in_half, load_model, save_model
+from marssep.model import LoadedModel, ModelConfig, average_models, in_half, load_model, save_facts, save_model
 from marssep.query import QueryEncoder
 from marssep.query.bank import EmbeddingBank
 from marssep.runtime.hearing import EvidenceWeights
@@ -115,15 +115,15 @@ def release(
 
 
 def fit_gate(
-    loaded: LoadedModel, output: Path, *, corpus: Corpus, encoder: QueryEncoder, settings: ReleaseSettings
+    loaded: LoadedModel, folder: Path, *, corpus: Corpus, encoder: QueryEncoder, settings: ReleaseSettings
 ) -> PresenceChoice:
-    """Fit the presence of a released model again, as `release` does; its network stays as it is.
+    """Fit the presence of a released model again, as `release` does; its weights stay untouched.
 
     For when what comes out of a model changes without it, as with another adaptation of its masks.
 
     Args:
         loaded: the model.
-        output: folder to write it to, with config and card anew.
+        folder: that it lies in; config and card are written anew.
         corpus: the corpus it is validated on.
         encoder: the query encoder.
         settings: the lists.
@@ -132,11 +132,11 @@ def fit_gate(
         ModelError: if it is no released model.
     """
     if "released" not in loaded.card:
-        raise ModelError(f"{output}: has no record of a release; fit its presence with 'marssep models release'.")
+        raise ModelError(f"{folder}: has no record of a release; fit its presence with 'marssep models release'.")
     evidence, presence, config = _fit_gate(loaded, encoder, corpus, settings)
     decided = {"evidence": dataclasses.asdict(evidence), "presence": dataclasses.asdict(presence)}
     card = loaded.card | {"released": loaded.card["released"] | decided, "versions": library_versions()}
-    save_model(output, loaded.network, config, card=card, half=True)
+    save_facts(folder, config, card=card)
     return presence
 
 

@@ -2,7 +2,16 @@
 
 from marssep.model.joining import average_models, join_models
 from marssep.model.network import MaskNetwork, MaskOutput, normalise
-from marssep.model.store import ARCHITECTURES, LoadedModel, ModelConfig, build_network, in_half, load_model, save_model
+from marssep.model.store import (
+    ARCHITECTURES,
+    LoadedModel,
+    ModelConfig,
+    build_network,
+    in_half,
+    load_model,
+    save_facts,
+    save_model,
+)
 
 __all__ = [
     "ARCHITECTURES",
@@ -16,5 +25,6 @@ __all__ = [
     "join_models",
     "load_model",
     "normalise",
+    "save_facts",
     "save_model",
 ]

@@ -156,6 +156,11 @@ def save_model(
     partial = folder / "model.safetensors.partial"
     save_file(tensors, partial)
     os.replace(partial, folder / "model.safetensors")
+    save_facts(folder, config, card=card)
+
+
+def save_facts(folder: Path, config: ModelConfig, *, card: Mapping[str, Any]) -> None:
+    """Write a model's `config.json` and `card.json`; its weights stay untouched."""
     _write_json(folder / "config.json", config.model_dump(mode="json"))
     _write_json(folder / "card.json", dict(card))
 
