@@ -164,6 +164,9 @@ def test_resume_leaves_alone_what_is_finished_and_only_that(separator, tmp_path)
     for changed in ({"gate": False}, {"adapt": False}):
         settings = FileSettings(resume=True, **changed)
         assert not separator.separate_file(path, [DOG], out, settings=settings)[0].skipped
+    other = _with(separator, presence_threshold=0.123)  # the same weights, and another verdict
+    for one in (other, separator):
+        assert not one.separate_file(path, [DOG], out, settings=resume)[0].skipped
     _file(path, seconds=1.1)  # the name is the same, the contents are not
     assert not separator.separate_file(path, [DOG], out, settings=resume)[0].skipped
 

@@ -213,10 +213,13 @@ class Separator:
         """
         settings = settings or FileSettings()
         decisive = settings.decisive() | {"negative_in": [query.negative_in for query in queries]}
-        if settings.adapt:
-            decisive["adapt"] = recipe()
-        model = {"sha256": self.model.sha256, "encoder": self.encoder.fingerprint}
-        return fingerprint(queries, input_sha256=input_sha256, model=model, settings=decisive)
+        decisive["adapt"] = recipe() if settings.adapt else None
+        return fingerprint(queries, input_sha256=input_sha256, model=self.identity(), settings=decisive)
+
+    def identity(self) -> dict[str, str]:
+        """What of the model decides a result: checksums of weights and of settings (as thresholds), and its encoder."""
+        config = hashlib.sha256(self.model.config.model_dump_json().encode()).hexdigest()
+        return {"model_sha256": self.model.sha256, "config_sha256": config, "encoder": self.encoder.fingerprint}
 
     def provenance(
         self,

@@ -24,6 +24,7 @@ from marssep.separate.files import FileSettings
 from marssep.separate.naming import ResultPaths
 from marssep.separate.provenance import finished_row, write_sidecar
 from marssep.separate.separator import Separator
+from marssep.spectral.adaptation import recipe
 
 WORK = ".work"
 MOST_ATTEMPTS = 3
@@ -65,8 +66,8 @@ class ArchiveJob:
         return FileSettings(gate=self.gate, adapt=self.adapt)
 
     def described(self, separator: Separator) -> dict[str, Any]:
-        """The question by content: files by digest, model and encoder by their weights."""
-        about = asdict(self) | {"model_sha256": separator.model.sha256, "encoder": separator.encoder.fingerprint}
+        """The question by content: files and model by checksums, adaptation by its constants."""
+        about = asdict(self) | separator.identity() | {"adapt": recipe() if self.adapt else None}
         for name in ("audio", "image"):
             if about[name] is not None:
                 about[name] = f"{Path(about[name]).name} {hashlib.sha256(Path(about[name]).read_bytes()).hexdigest()}"
