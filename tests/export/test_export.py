@@ -107,6 +107,18 @@ def test_files_are_separated_as_arrays_are(pair, gate, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["in.rain.residual.wav", "in.rain.target.wav"]
 
 
+def test_a_query_is_embedded_once_for_many_recordings(pair, monkeypatch):
+    runtime, recording = Runtime.load(pair[1], threads=1), (_recording(1.0), 11025)
+    wanted = runtime.separate(recording, text="rain", negative="dog barking")
+    asked = runtime.ask(text="rain", negative="dog barking")
+    monkeypatch.setattr(runtime, "embed_text", None)
+    made = runtime.separate(recording, asked=asked)
+    np.testing.assert_array_equal(made.target, wanted.target)
+    assert made.presence == wanted.presence
+    with pytest.raises(UsageError, match=r"Runtime\.ask stands alone"):
+        runtime.ask(asked=asked, text="rain")
+
+
 def test_silence_gives_silence(pair):
     made = Runtime.load(pair[1], threads=1).separate((np.zeros((1, 4000), np.float32), 8000), text="rain")
     assert not made.target.any()

@@ -83,12 +83,12 @@ def runtime(
     asked = query or RuntimeOptions()
     wanted = asked.query()
     loaded = Runtime.load(folder, threads=threads)
-    loaded.check(**wanted)  # a query that cannot be used stops everything before the first recording is read
+    ready = loaded.ask(**wanted)  # a query that cannot be used stops everything before the first recording is read
     slug, failed = asked.slug(), 0
     for path in inputs:
         try:
             name = output / f"{path.stem}.{slug}"
-            result = loaded.separate_file(path, name, gate=gate, adapt=adapt, **wanted)
+            result = loaded.separate_file(path, name, gate=gate, adapt=adapt, asked=ready)
         except InputError as error:  # one bad file does not stop the others
             print(f"marssep: {error}", file=sys.stderr)
             failed += 1

@@ -6,9 +6,9 @@ from marssep.runtime.folder import RuntimeConfig
 
 if TYPE_CHECKING:
     from marssep.runtime.results import RuntimeFiles, RuntimeSeparation
-    from marssep.runtime.runtime import Runtime, RuntimeQuery
+    from marssep.runtime.runtime import Asked, Runtime, RuntimeQuery
 
-__all__ = ["Runtime", "RuntimeConfig", "RuntimeFiles", "RuntimeQuery", "RuntimeSeparation"]
+__all__ = ["Asked", "Runtime", "RuntimeConfig", "RuntimeFiles", "RuntimeQuery", "RuntimeSeparation"]
 
 
 def __getattr__(name: str) -> Any:

@@ -29,6 +29,19 @@ Recording = str | os.PathLike[str] | tuple[np.ndarray, int] | Audio
 """A file, or a waveform `[n]` or `[c, n]` with its sample rate in hertz."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query made ready by `Runtime.ask`.
+
+    Attributes:
+        rows: embedding of the target, followed by those of sounds to keep out of it.
+        readings: what the target's picture may show, if it was asked for by a picture alone.
+    """
+
+    rows: Float32[np.ndarray, "q d"]
+    readings: Readings | None = None
+
+
 class RuntimeQuery(TypedDict, total=False):
     """What is asked for, as keywords: text, audio and image or some of them, or an embedding instead."""
 
@@ -44,14 +57,6 @@ class RuntimeQuery(TypedDict, total=False):
     """A stored query, or words, for a sound to keep out of the target; or several."""
     weights: Mapping[Modality, float] | None
     """Of the kinds given, relative to each other; by default text 2, image 2, audio 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """Embeddings of the target and of sounds to keep out of it, and what the target's picture may show."""
-
-    rows: Float32[np.ndarray, "q d"]
-    readings: Readings | None = None
 
 
 class Runtime:
@@ -97,6 +102,7 @@ class Runtime:
         *,
         gate: bool = True,
         adapt: bool = True,
+        asked: Asked | None = None,
         **query: Unpack[RuntimeQuery],
     ) -> RuntimeSeparation:
         """Get a sound out of a recording, as `marssep.Separator.separate` does.
@@ -105,6 +111,7 @@ class Runtime:
             input: the recording; any rate, any number of channels, any length from one sample.
             gate: turn the target down when the sound seems to be absent.
             adapt: learn from the recording itself what its sounds look like and where they come from.
+            asked: a query from `ask`, embedded once for many recordings; in place of the rest.
             **query: fields of `RuntimeQuery`: at least one of text, audio and image, or an embedding.
 
         Raises:
@@ -112,7 +119,7 @@ class Runtime:
             ModelError: if what the query needs was not exported.
             UsageError: if nothing is asked for, an embedding comes with something else, or weights do not fit.
         """
-        asked = self._asked(**query)
+        asked = self.ask(asked=asked, **query)
         given = _load(input)
         waveform = given.waveform
         with Stream(Source("recording", given.sample_rate, lambda: [waveform]), self.config) as stream:
@@ -133,6 +140,7 @@ class Runtime:
         *,
         gate: bool = True,
         adapt: bool = True,
+        asked: Asked | None = None,
         **query: Unpack[RuntimeQuery],
     ) -> RuntimeFiles:
         """As `separate`, from file to files of 32-bit float, in constant memory whatever the length.
@@ -141,7 +149,7 @@ class Runtime:
             path: of the recording.
             output: beginning of the results' paths: `OUTPUT.target.wav` and `OUTPUT.residual.wav` are written, and
                 appear once they are complete; the folder is made if missing.
-            gate: as in `separate`, like `adapt` and the rest.
+            gate: as in `separate`, like `adapt`, `asked` and the rest.
             **query: see `separate`.
 
         Raises:
@@ -150,7 +158,7 @@ class Runtime:
             OutputError: if the folder cannot be made or written to.
             UsageError: if nothing is asked for, an embedding comes with something else, or weights do not fit.
         """
-        asked, output = self._asked(**query), Path(output)
+        asked, output = self.ask(asked=asked, **query), Path(output)
         with AudioFile(path) as file:
             source = Source(file.name, file.sample_rate, lambda: file.blocks(_PIECE))
             files = result_files(output.parent, output.name)
@@ -168,15 +176,24 @@ class Runtime:
                         publish()
         return RuntimeFiles(files, presence, presence >= self.config.presence.threshold)
 
-    def check(self, **query: Unpack[RuntimeQuery]) -> None:
-        """Refuse a query that no recording could be asked.
+    def ask(self, *, asked: Asked | None = None, **query: Unpack[RuntimeQuery]) -> Asked:
+        """Make a query ready, for `separate(..., asked=...)` of as many recordings as there are.
+
+        Args:
+            asked: one that is ready already.
+            **query: fields of `RuntimeQuery`.
 
         Raises:
             InputError: if the example or the picture cannot be used.
             ModelError: if what the query needs was not exported.
-            UsageError: if nothing is asked for, an embedding comes with something else, or weights do not fit.
+            UsageError: if nothing is asked for, an embedding or a query that is ready comes with something else, or
+                weights do not fit.
         """
-        self._asked(**query)
+        if asked is None:
+            return self._embed(**query)
+        if any(value is not None for value in query.values()):
+            raise UsageError("A query that was made ready by Runtime.ask stands alone; leave the other keywords out.")
+        return asked
 
     def embed_text(self, text: str) -> Float32[np.ndarray, " d"]:
         """Embedding of a stored query or, if the text encoder was exported, of any words.
@@ -220,7 +237,7 @@ class Runtime:
             self._image = ImageEncoder(trunks, self._graph("image_head"), places, kept=self.config.reading.kept)
         return self._image.read(image)
 
-    def _asked(
+    def _embed(
         self,
         *,
         text: str | None = None,
@@ -229,7 +246,7 @@ class Runtime:
         embedding: np.ndarray | None = None,
         negative: str | Sequence[str] | None = None,
         weights: Mapping[Modality, float] | None = None,
-    ) -> _Asked:
+    ) -> Asked:
         if (embedding is None) == (text is None and audio is None and image is None):
             raise UsageError(
                 "A query of the runtime has text, audio and image, or some of them, or an embedding in their place."
@@ -253,9 +270,9 @@ class Runtime:
                     f"A query embedding has {self.config.query_dimension} numbers, not {list(target.shape)}."
                 )
         unwanted = () if negative is None else (negative,) if isinstance(negative, str) else negative
-        return _Asked(np.stack([target, *(self.embed_text(words) for words in unwanted)]), readings)
+        return Asked(np.stack([target, *(self.embed_text(words) for words in unwanted)]), readings)
 
-    def _propose(self, stream: Stream, asked: _Asked, sample_rate: int) -> tuple[float, Float32[np.ndarray, " d"]]:
+    def _propose(self, stream: Stream, asked: Asked, sample_rate: int) -> tuple[float, Float32[np.ndarray, " d"]]:
         """Everything up to the mask; gives the log-odds of the target being there, and its embedding."""
         if asked.readings is None:
             return stream.propose(self._network_outputs, asked.rows), asked.rows[0]
