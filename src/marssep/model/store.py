@@ -56,7 +56,7 @@ class ModelConfig(Settings):
     """Factor of the network's presence logit in them."""
     reading_match: float = 4.0
     """Factor of the cosine with what the query encoder hears in the mixture; 0 saves the listening."""
-    reading_trust: float = 0.5
+    reading_trust: float = 1.0
     """How much these log-odds count beside the picture's own when its readings are weighed."""
     presence_bias: float = 0.0
     """Constant of the logistic regression behind the presence probability; fitted on validation, as the next four."""
