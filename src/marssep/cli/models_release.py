@@ -110,12 +110,8 @@ def gate(model: Path, *, corpus: list[Path]) -> None:
     """
     from marssep.corpus.store import Corpus
     from marssep.evaluate.release import ReleaseSettings, fit_gate
-    from marssep.model import load_model
-    from marssep.query.encoder import load_encoder
 
-    loaded, recordings = load_model(model), Corpus.open(corpus)
-    encoder = load_encoder(loaded.config.encoder)
-    _tell(fit_gate(loaded, model, corpus=recordings, encoder=encoder, settings=ReleaseSettings()))
+    _tell(fit_gate(model, corpus=Corpus.open(corpus), settings=ReleaseSettings()))
 
 
 def _tell(presence: "PresenceChoice") -> None:

@@ -22,7 +22,7 @@ from marssep.evaluate.protocol import EvaluateSettings, evaluate
 from marssep.evaluate.scores import Score
 from marssep.evaluate.versions import library_versions
 from marssep.model import LoadedModel, ModelConfig, average_models, in_half, load_model, save_facts, save_model
-from marssep.query import QueryEncoder
+from marssep.query import QueryEncoder, load_encoder
 from marssep.query.bank import EmbeddingBank
 from marssep.runtime.hearing import EvidenceWeights
 from marssep.separate.presence import Evidence
@@ -114,26 +114,23 @@ def release(
     return decided
 
 
-def fit_gate(
-    loaded: LoadedModel, folder: Path, *, corpus: Corpus, encoder: QueryEncoder, settings: ReleaseSettings
-) -> PresenceChoice:
+def fit_gate(folder: Path, *, corpus: Corpus, settings: ReleaseSettings) -> PresenceChoice:
     """Fit the presence of a released model again, as `release` does; its weights stay untouched.
 
     For when what comes out of a model changes without it, as with another adaptation of its masks.
 
     Args:
-        loaded: the model.
-        folder: that it lies in; config and card are written anew.
+        folder: of the model; its config and card are written anew.
         corpus: the corpus it is validated on.
-        encoder: the query encoder.
         settings: the lists.
 
     Raises:
         ModelError: if it is no released model.
     """
+    loaded = load_model(folder)
     if "released" not in loaded.card:
         raise ModelError(f"{folder}: has no record of a release; fit its presence with 'marssep models release'.")
-    evidence, presence, config = _fit_gate(loaded, encoder, corpus, settings)
+    evidence, presence, config = _fit_gate(loaded, load_encoder(loaded.config.encoder), corpus, settings)
     decided = {"evidence": dataclasses.asdict(evidence), "presence": dataclasses.asdict(presence)}
     card = loaded.card | {"released": loaded.card["released"] | decided, "versions": library_versions()}
     save_facts(folder, config, card=card)
