@@ -38,9 +38,8 @@ def test_the_mixture_decides_alike(classes, seed, listening):
     rng = np.random.default_rng(seed)
     ours, theirs = _both(rng, classes, 8)
     logits, stretches = rng.normal(0, 4, len(ours.chances)).astype(np.float32), _places(rng, 3)
-    trust = float(rng.uniform())
-    config = ModelConfig(reading_match=4.0 if listening else 0.0, reading_trust=trust)
-    settings = ReadingSettings(kept=8, bias=-1.0, network=1.0, match=4.0, trust=trust)
+    config = ModelConfig(reading_match=4.0 if listening else 0.0)
+    settings = ReadingSettings(kept=8, bias=config.reading_bias, network=config.reading_network, match=4.0)
     made = weigh(settings, ours, logits, stretches if listening else None)
     wanted = torch_weigh(
         config, theirs, torch.from_numpy(logits),
@@ -52,7 +51,7 @@ def test_the_mixture_decides_alike(classes, seed, listening):
 
 def test_silence_decides_nothing():
     ours, _ = _both(np.random.default_rng(0), 4, 8)
-    settings = ReadingSettings(kept=8, bias=-1.0, network=1.0, match=4.0, trust=0.5)
+    settings = ReadingSettings(kept=8, bias=-1.0, network=1.0, match=4.0)
     made = weigh(settings, ours, np.full(4, -math.inf, np.float32), None)
     assert made.presence == -math.inf
     np.testing.assert_array_equal(made.embedding, ours.embedding)

@@ -19,7 +19,7 @@ _QUERY = np.ones((1, 3), np.float32)
 
 def _config(chunk_steps=16):
     presence = {"bias": 0.0, "network": 1.0, "match": 0.0, "spread": 0.0, "rival": 0.0}
-    reading = {"kept": 3, "bias": -1.0, "network": 1.0, "match": 4.0, "trust": 1.0}
+    reading = {"kept": 3, "bias": -1.0, "network": 1.0, "match": 4.0}
     presence |= {"threshold": 0.5, "quiet_threshold": 0.1, "quiet_db": 15.0}
     given = {
         "model": "tiny",

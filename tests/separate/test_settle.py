@@ -27,9 +27,8 @@ POWER = torch.ones(4, 8)
 PRESENT, ABSENT = torch.tensor([0.6, 0.8]), torch.tensor([-0.6, 0.8])
 
 
-def _settle(readings: Readings, power: torch.Tensor = POWER, network: float = 1.0, trust: float = 1.0) -> Settled:
-    said = {"reading_network": network, "reading_trust": trust}
-    config = ModelConfig(reading_bias=0.0, reading_match=0.0, chunk_steps=8, **said)
+def _settle(readings: Readings, power: torch.Tensor = POWER, network: float = 1.0) -> Settled:
+    config = ModelConfig(reading_bias=0.0, reading_network=network, reading_match=0.0, chunk_steps=8)
     model = LoadedModel(NETWORK, config, {}, "")
     return settle(model, load_encoder("tiny"), readings, mixture=torch.ones(1, 8), sample_rate=8000, power=power)
 
@@ -41,14 +40,6 @@ def _readings(chance: float) -> Readings:
 def test_the_mixture_overrules_an_unsure_picture() -> None:
     settled = _settle(_readings(0.3))
     torch.testing.assert_close(settled.embedding, PRESENT, atol=1e-3, rtol=0.0)
-
-
-def test_what_the_mixture_says_counts_as_much_as_it_is_trusted() -> None:
-    settled = _settle(_readings(0.3), trust=0.25)
-    odds = 0.3 / 0.7 * math.exp(0.25 * 12.0)  # the network's logits lie 12 apart
-    wanted = torch.nn.functional.normalize(odds * PRESENT + ABSENT, dim=0)
-    torch.testing.assert_close(settled.embedding, wanted)
-    assert settled.presence == pytest.approx(_settle(_readings(0.3)).presence)
 
 
 def test_without_evidence_the_mixture_leaves_the_picture_alone() -> None:
@@ -75,7 +66,7 @@ def test_what_is_heard_in_the_mixture_speaks_too() -> None:
     encoder = load_encoder("tiny")
     tone = torch.sin(torch.arange(8000) * 0.3)[None]
     heard = encoder.embed_audio(tone, sample_rate=8000)[0]
-    config = ModelConfig(reading_bias=0.0, reading_network=0.0, reading_match=20.0, reading_trust=1.0, chunk_steps=8)
+    config = ModelConfig(reading_bias=0.0, reading_network=0.0, reading_match=20.0, chunk_steps=8)
     readings = Readings.of(torch.stack([heard, -heard]), torch.tensor([0.3, 0.7]))
     settled = settle(
         LoadedModel(NETWORK, config, {}, ""), encoder, readings, mixture=tone, sample_rate=8000, power=POWER

@@ -176,11 +176,7 @@ def _config(separator: Separator, settings: ExportSettings, files: dict[str, Exp
             absent_attenuation_db=gate.attenuation_db,
         ),
         reading=ReadingSettings(
-            kept=KEPT,
-            bias=config.reading_bias,
-            network=config.reading_network,
-            match=config.reading_match,
-            trust=config.reading_trust,
+            kept=KEPT, bias=config.reading_bias, network=config.reading_network, match=config.reading_match
         ),
         files=files,
         queries=settings.texts,

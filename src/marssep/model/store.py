@@ -50,14 +50,12 @@ class ModelConfig(Settings):
     chunk_steps: int = 128
     """Grid columns the network was trained on; longer recordings are cut into overlapping chunks of this length."""
     reading_bias: float = -1.0
-    """Log-odds that what a picture may show is in the mixture: constant; this and the next three were chosen on
+    """Log-odds that what a picture may show is in the mixture: constant; this and the next two were chosen on
     validation (decision 0008)."""
     reading_network: float = 1.0
     """Factor of the network's presence logit in them."""
     reading_match: float = 4.0
     """Factor of the cosine with what the query encoder hears in the mixture; 0 saves the listening."""
-    reading_trust: float = 1.0
-    """How much these log-odds count beside the picture's own when its readings are weighed."""
     presence_bias: float = 0.0
     """Constant of the logistic regression behind the presence probability; fitted on validation, as the next four."""
     presence_network: float = 1.0

@@ -11,7 +11,7 @@ from marssep.settings import Settings
 from marssep.spectral.settings import SpectralSettings
 
 CONFIG_FILE = "runtime.json"
-FORMAT = 5
+FORMAT = 4
 """Raised when the meaning of a folder changes; another number is refused."""
 
 
@@ -54,8 +54,6 @@ class ReadingSettings(Settings):
     """Factor of the network's presence logit in them."""
     match: float
     """Factor of the cosine with what the encoder hears in the mixture; 0: it does not listen."""
-    trust: float
-    """How much these log-odds count beside the picture's own when its readings are weighed."""
 
 
 class ExportedFile(Settings):

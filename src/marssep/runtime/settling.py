@@ -68,10 +68,9 @@ def weigh(
     evidence = settings.bias + settings.network * logits
     if stretches is not None:
         evidence = evidence + settings.match * (stretches @ readings.places.T).max(axis=0)
-    chances = np.log(readings.chances)
-    weights = chances + settings.trust * evidence
-    shares = np.exp(weights - weights.max())
-    return Settled(_unit(shares @ readings.places), float(np.logaddexp.reduce(chances + evidence)))
+    odds = np.log(readings.chances) + evidence
+    shares = np.exp(odds - odds.max())
+    return Settled(_unit(shares @ readings.places), float(np.logaddexp.reduce(odds)))
 
 
 def _unit(row: np.ndarray) -> Float32[np.ndarray, " d"]:

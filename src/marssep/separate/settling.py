@@ -38,11 +38,11 @@ def settle(
 
     The log-odds of a reading being in the mixture are `a + b * (presence logit of the network) + c * (cosine with what
     the encoder hears in the mixture)`. With p the chances of the readings and o these odds, the readings are weighted
-    by p o^d, and the odds of the sound being there are the sum of p o: a reading that is present but unlikely to be
-    meant says little. (The odds of the mean probability ranked present above absent pictures less often.)
+    by p o, and the odds of the sound being there are the sum of p o: a reading that is present but unlikely to be meant
+    says little. (The odds of the mean probability ranked present above absent pictures less often.)
 
     Args:
-        model: its config has a, b, c and d (`reading_bias`, `reading_network`, `reading_match`, `reading_trust`).
+        model: its config has a, b and c (`reading_bias`, `reading_network`, `reading_match`).
         encoder: whose space the readings lie in.
         readings: of the query.
         mixture: the recording.
@@ -76,4 +76,4 @@ def weigh(
     if config.reading_match and stretches is not None:
         evidence = evidence + config.reading_match * (stretches @ readings.places.T).amax(0)
     presence = (readings.chances.log() + evidence).logsumexp(0)
-    return Settled(readings.reweighted(config.reading_trust * evidence), float(presence))
+    return Settled(readings.reweighted(evidence), float(presence))

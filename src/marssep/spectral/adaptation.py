@@ -163,11 +163,9 @@ class Adaptation:
             self._measure(np.ascontiguousarray(spectrum.transpose(1, 0, 2)), refined)
         fresh = _Segment(sides, spectra, said)
         if self._fresh is not None:
-            share = _own_share(np.arange(self._size) / self._size)
-            own, other = self._fresh, fresh
-            for part in (np.arange(self._size) >= self._size / 2, np.arange(said.shape[-1]) < self._size / 2):
-                _fade(own, other, np.flatnonzero(part), share)
-                own, other = other, own
+            place = np.arange(self._size) / self._size
+            _fade(self._fresh, fresh, np.where(place >= 0.5, _own_share(place), 1.0))
+            _fade(fresh, self._fresh, np.where(place < 0.5, _own_share(place), 1.0)[: said.shape[-1]])
             self._keep(self._fresh.said)
         self._fresh = fresh
 
@@ -234,9 +232,15 @@ def _own_share(place: np.ndarray) -> np.ndarray:
     return made
 
 
-def _fade(segment: _Segment, neighbour: _Segment, columns: np.ndarray, share: np.ndarray) -> None:
-    """Let the neighbour's dictionaries have their share in what is said of some columns of a segment."""
-    columns = columns[share[columns] < 1.0]
+def _fade(segment: _Segment, neighbour: _Segment, share: np.ndarray) -> None:
+    """Let the neighbour's dictionaries have their part in what is said of a segment's columns.
+
+    Args:
+        segment: whose columns.
+        neighbour: whose dictionaries.
+        share: of the segment's own, for each column.
+    """
+    columns = np.flatnonzero(share < 1.0)
     weight = share[columns].astype(np.float32)
     for own, sides, spectra in zip(segment.said, segment.sides, neighbour.spectra, strict=True):
         own[:, columns] = weight * own[:, columns] + (1 - weight) * compare(sides[..., columns], spectra)
