@@ -5,7 +5,7 @@ python benchmarks/tables.py [--pages docs/runtime.md ...] [--results results]
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,22 @@ def filled(page: str, results: Path) -> str:
     return page
 
 
+def _head(*columns: str) -> list[str]:
+    """The first two lines of a table."""
+    return [_row(columns), "| --- " * len(columns) + "|"]
+
+
+def _row(cells: Iterable[Any]) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
 def runtimes(results: dict[str, Any]) -> str:
     """Start-up, speed, memory and exactness of every runtime."""
     lines = [
         f"Model `{results['model']}` (sha256 {results['model_sha256'][:12]}), {results['what']}; {results['runs']} "
         f"runs each, {results['processors_allowed']} processors, {results['date'][:10]}.",
         "",
-        "| runtime | threads | start-up s | real-time factor | peak memory MB | SNR dB |",
-        "| --- | --- | --- | --- | --- | --- |",
+        *_head("runtime", "threads", "start-up s", "real-time factor", "peak memory MB", "SNR dB"),
     ]
     for row in results["rows"]:
         snr = "reference" if row["snr_db"] is None else f"{row['snr_db']:.0f}"
@@ -62,15 +70,14 @@ def long_recording(results: dict[str, Any]) -> str:
         f"Model `{results['model']}`, {results['what']}; {results['runs']} runs each, "
         f"{results['processors_allowed']} processors, {results['date'][:10]}.",
         "",
-        "| recording | length s | real-time factor | wall time s | processor time s | peak memory MB |",
-        "| --- | --- | --- | --- | --- | --- |",
+        *_head("recording", "length s", "real-time factor", "wall time s", "processor time s", "peak memory MB"),
     ]
     for name, row in results["recordings"].items():
         lines.append(
             f"| {name} | {row['seconds']:.0f} | {row['real_time_factor']:.4f} | {row['wall_seconds_median']:.1f} | "
             f"{row['processor_seconds_median']:.1f} | {row['peak_memory_mb']:.0f} |"
         )
-    lines += ["", "| what is asked | measured | bar | met |", "| --- | --- | --- | --- |"]
+    lines += ["", *_head("what is asked", "measured", "bar", "met")]
     for name, bar in results["bars"].items():
         lines.append(f"| {name} | {bar['value']:.4g} | {bar['bar']:g} | {'yes' if bar['met'] else 'no'} |")
     lines += [
@@ -79,8 +86,7 @@ def long_recording(results: dict[str, Any]) -> str:
         f"{exact['worst_tenth_of_a_second_db']} dB, over all {exact['all_db']} dB (200 is equal to the last bit). One "
         f"pass of the network over everything differs by {exact['one_pass_of_the_network_db']} dB.",
         "",
-        f"| part ({results['parts']['what']}) | seconds |",
-        "| --- | --- |",
+        *_head(f"part ({results['parts']['what']})", "seconds"),
     ]
     lines += [f"| {name} | {value:.3f} |" for name, value in results["parts"].items() if name != "what"]
     return "\n".join(lines)
@@ -92,8 +98,17 @@ def adapting(results: dict[str, Any]) -> str:
         f"SI-SDRi in dB by words, model {results['model'][:12]}, two channels taken as one signal; 95 % intervals over "
         f"mixtures, {results['date'][:10]}.",
         "",
-        "| list | scene | queries | mask alone | adapted | difference | median | lose 0.5 dB | presence, ROC area |",
-        "| --- " * 9 + "|",
+        *_head(
+            "list",
+            "scene",
+            "queries",
+            "mask alone",
+            "adapted",
+            "difference",
+            "median",
+            "lose 0.5 dB",
+            "presence, ROC area",
+        ),
     ]
     for name, scenes in results["lists"].items():
         for scene, row in scenes.items():
@@ -104,7 +119,7 @@ def adapting(results: dict[str, Any]) -> str:
                 *(f"{row['median_difference_db']:+.2f}", f"{100 * row['harmed']:.0f} %"),
                 f"{row['mask_presence_area']:.3f}, {row['adapted_presence_area']:.3f}",
             ]
-            lines.append("| " + " | ".join(map(str, cells)) + " |")
+            lines.append(_row(cells))
     return "\n".join(lines)
 
 
@@ -119,15 +134,14 @@ def policy_gradient(results: dict[str, Any]) -> str:
     lines = [
         f"Mean over {results['batches']} batches of 8 mixtures, {results['date']}.",
         "",
-        "| reward | masks, weight of cells | " + " | ".join(names) + " |",
-        "| --- " * (len(names) + 2) + "|",
+        *_head("reward", "masks, weight of cells", *names),
     ]
     found: dict[tuple[str, str], dict[str, float]] = {}
     for row in results["rows"]:
         key = row["reward"], f"{row['group_size']}, {'energy' if row['energy_weight'] else 'none'}"
         found.setdefault(key, {})[row["exploration"]] = row["cosine"]
     for (reward, masks), cosines in found.items():
-        lines.append(f"| {reward} | {masks} | " + " | ".join(f"{cosines[name]:.2f}" for name in names) + " |")
+        lines.append(_row([reward, masks, *(f"{cosines[name]:.2f}" for name in names)]))
     return "\n".join(lines)
 
 
@@ -136,30 +150,29 @@ def reinforcement_questions(results: dict[str, Any]) -> str:
     lines = [
         f"{results['mixtures']} mixtures of `{results['list']}`, model {results['model'][:12]}, {results['date']}.",
         "",
-        "| way | SI-SDRi | spread over samples | text similarity | spread |",
-        "| --- " * 5 + "|",
+        *_head("way", "SI-SDRi", "spread over samples", "text similarity", "spread"),
     ]
     for row in results["inference"]:
         cells = [row["way"]]
         for key, places in (("si_sdri", 2), ("text_similarity", 3)):
             mean, low, high = (f"{row[key][part]:.{places}f}" for part in ("mean", "low", "high"))
             cells += [f"{mean} [{low}, {high}]", f"{row[f'{key}_spread']:.{places}f}"]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(_row(cells))
     weights = list(dict.fromkeys(row["weight_of_first"] for row in results["conflicts"]))
-    head = " | ".join(f"weight {weight:g}" for weight in weights)
+    head = [f"weight {weight:g}" for weight in weights]
     found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in results["conflicts"]:
         found.setdefault((row["first"], row["second"], row["holds"]), []).append(row)
-    lines += ["", f"| both sounds are there: first wins, % | {head} |", "| --- " * (len(weights) + 1) + "|"]
+    lines += ["", *_head("both sounds are there: first wins, %", *head)]
     for (first, second, holds), rows in found.items():
         if holds == "both":
-            wins = " | ".join(f"{100 * row['first_wins']['mean']:.0f}" for row in rows)
-            lines.append(f"| {first} against {second} (n = {rows[0]['n']}) | {wins} |")
-    lines += ["", f"| level of what comes out, dB | holds | {head} |", "| --- " * (len(weights) + 2) + "|"]
+            wins = [f"{100 * row['first_wins']['mean']:.0f}" for row in rows]
+            lines.append(_row([f"{first} against {second} (n = {rows[0]['n']})", *wins]))
+    lines += ["", *_head("level of what comes out, dB", "holds", *head)]
     for (first, second, holds), rows in found.items():
         if holds != "both":
-            levels = " | ".join(f"{row['level']['mean']:.1f}" for row in rows)
-            lines.append(f"| {first} and {second} | {holds} (n = {rows[0]['n']}) | {levels} |")
+            levels = [f"{row['level']['mean']:.1f}" for row in rows]
+            lines.append(_row([f"{first} and {second}", f"{holds} (n = {rows[0]['n']})", *levels]))
     return "\n".join(lines)
 
 
@@ -168,12 +181,11 @@ def reinforce_step(results: dict[str, Any]) -> str:
     lines = [
         f"{results['batch']}; {results['threads']} thread, {results['rounds']} rounds, {results['date']}.",
         "",
-        "| update | seconds | times supervised | peak MB | GFLOP |",
-        "| --- " * 5 + "|",
+        *_head("update", "seconds", "times supervised", "peak MB", "GFLOP"),
     ]
     for name, row in results["rows"].items():
-        cells = (f"{row['wall_seconds']:.3f}", f"{row['times_supervised']:.2f}", row["peak_mb"], row["gflop"])
-        lines.append(f"| {name} | " + " | ".join(map(str, cells)) + " |")
+        seconds, times = f"{row['wall_seconds']:.3f}", f"{row['times_supervised']:.2f}"
+        lines.append(_row([name, seconds, times, row["peak_mb"], row["gflop"]]))
     return "\n".join(lines)
 
 

@@ -102,3 +102,9 @@ def test_rows_are_added_to_a_study_with_the_same_start_only(tmp_path):
     for wrong in (other, summarise([_row(tmp_path, "direct", 0, gain=5.0, judge=0.5, recogniser=0.2)])):
         with pytest.raises(UsageError, match="no warm start with nearly equal figures"):
             add_rows(known, wrong)
+
+
+def test_rows_to_add_need_a_study(marssep):
+    run = marssep("study", "report", "--add")
+    assert run.code == 2
+    assert "name its folder with --study" in run.err

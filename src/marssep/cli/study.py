@@ -183,10 +183,12 @@ def report(
         study: Output folder of a study, finished or not, whose rows are summed up into the results first.
         add: Keep the rows that the results have, and put those of the study beside them that they lack.
     """
-    from marssep.errors import InputError
+    from marssep.errors import InputError, UsageError
     from marssep.evaluate.study import add_rows, summarise
     from marssep.evaluate.study.table import draw_study, study_table
 
+    if add and study is None:
+        raise UsageError("--add puts rows of a study beside those of the results; name its folder with --study.")
     if study is not None:
         rows = sorted((study / "rows").glob("*.json"))
         if not rows:

@@ -26,6 +26,7 @@ from marssep.separate.provenance import (
 from marssep.separate.sources import FileSource, check_rate
 from marssep.separate.streaming import Rendered, Stream, Verdict
 from marssep.settings import Settings
+from marssep.spectral.adaptation import recipe
 
 if TYPE_CHECKING:
     from marssep.separate.separator import Separator
@@ -57,6 +58,11 @@ class FileSettings(Settings):
     def decisive(self) -> dict[str, Any]:
         """Those that decide how a result sounds."""
         return self.model_dump(include={"gate", "adapt", "shares"})
+
+    @property
+    def adaptation(self) -> dict[str, float] | None:
+        """The constants that masks adapt by, for checksums; None if they do not."""
+        return recipe() if self.adapt else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,6 @@ from marssep.separate.provenance import Provenance, fingerprint
 from marssep.separate.separation import Separation
 from marssep.separate.sources import ArraySource, check_rate
 from marssep.separate.streaming import Stream, Verdict
-from marssep.spectral.adaptation import recipe
 
 Recording = str | os.PathLike[str] | tuple[np.ndarray, int] | Audio
 """A file, or a waveform `[n]` or `[c, n]` with its sample rate in hertz."""
@@ -213,7 +212,7 @@ class Separator:
         """
         settings = settings or FileSettings()
         decisive = settings.decisive() | {"negative_in": [query.negative_in for query in queries]}
-        decisive["adapt"] = recipe() if settings.adapt else None
+        decisive["adapt"] = settings.adaptation
         return fingerprint(queries, input_sha256=input_sha256, model=self.identity(), settings=decisive)
 
     def identity(self) -> dict[str, str]:

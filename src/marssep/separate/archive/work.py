@@ -24,7 +24,6 @@ from marssep.separate.files import FileSettings
 from marssep.separate.naming import ResultPaths
 from marssep.separate.provenance import finished_row, write_sidecar
 from marssep.separate.separator import Separator
-from marssep.spectral.adaptation import recipe
 
 WORK = ".work"
 MOST_ATTEMPTS = 3
@@ -67,7 +66,7 @@ class ArchiveJob:
 
     def described(self, separator: Separator) -> dict[str, Any]:
         """The question by content: files and model by checksums, adaptation by its constants."""
-        about = asdict(self) | separator.identity() | {"adapt": recipe() if self.adapt else None}
+        about = asdict(self) | separator.identity() | {"adapt": self.settings.adaptation}
         for name in ("audio", "image"):
             if about[name] is not None:
                 about[name] = f"{Path(about[name]).name} {hashlib.sha256(Path(about[name]).read_bytes()).hexdigest()}"
