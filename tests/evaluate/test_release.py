@@ -54,7 +54,7 @@ def test_a_run_is_released(tmp_path: Path) -> None:
     assert fit_gate(tmp_path / "spoilt", **again) == decided.presence
     mended = load_model(tmp_path / "spoilt")
     fitted, wanted = mended.config.evidence_weights, model.config.evidence_weights
-    # The sums of a spectrogram depend on where it lies in memory, in the last bit; a fit to twelve queries shows it.
+    # A fit to a dozen queries shows what differs in the last bit of the evidence from one pass to the next.
     assert dataclasses.astuple(fitted) == pytest.approx(dataclasses.astuple(wanted), rel=1e-5)
     same = {f"presence_{name}": value for name, value in dataclasses.asdict(wanted).items()}
     assert (mended.sha256, mended.config.model_copy(update=same)) == (model.sha256, model.config)
